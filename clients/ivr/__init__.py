@@ -1,0 +1,1 @@
+"""Phone calls to and from the service; one file per transport."""

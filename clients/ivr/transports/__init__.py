@@ -1,0 +1,1 @@
+"""One phone transport per file, behind the `Call` interface."""

@@ -1,0 +1,1 @@
+"""Async Python client of the native protocol."""

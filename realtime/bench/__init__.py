@@ -1,0 +1,1 @@
+"""`realtime bench`: every figure that README quotes, as ratios against a baseline of the same run."""

@@ -1,0 +1,37 @@
+"""The only place that reads the time. Everything that decides gets `now` as an argument."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+import anyio
+
+
+class Clock(Protocol):
+    """Monotonic seconds, and a way to wait for a moment on that scale."""
+
+    def now(self) -> float:
+        """Seconds on a scale that never goes back."""
+        ...
+
+    async def sleep_until(self, when: float) -> None:
+        """Return once `now() >= when`; at once if that is past."""
+        ...
+
+
+class MonotonicClock:
+    """The machine's monotonic clock; shared by all processes of one host."""
+
+    def now(self) -> float:
+        """Seconds since an arbitrary start, the same for every process of this host."""
+        return time.monotonic()
+
+    async def sleep_until(self, when: float) -> None:
+        """Sleep until `when`; yields to other tasks even if that is past."""
+        await anyio.sleep(max(0.0, when - time.monotonic()))
+
+
+def wall_time() -> float:
+    """Seconds since the epoch, for logs, records and token expiry only; it may jump."""
+    return time.time()

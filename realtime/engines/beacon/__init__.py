@@ -1,0 +1,1 @@
+"""A test voice whose sound can be decoded back to the exact text."""

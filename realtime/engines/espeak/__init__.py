@@ -1,0 +1,1 @@
+"""espeak-ng through espeakng-loader: the weight-free default and last resort (extra `espeak`)."""

@@ -1,0 +1,1 @@
+"""Torch modules with the official key names: load, enrol, export, parity (extra `convert`)."""

@@ -1,0 +1,1 @@
+"""SAM-BERT + HiFi-GAN on numpy and ONNX Runtime; no torch at serving time."""

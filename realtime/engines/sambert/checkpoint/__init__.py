@@ -1,0 +1,1 @@
+"""Torch modules with the official key names: load, export, parity (extra `convert`)."""

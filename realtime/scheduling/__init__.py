@@ -1,0 +1,1 @@
+"""Decides, never does: pure functions and machines, `now` is always an argument. No clock, no await, no engine names."""

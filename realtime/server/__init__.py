@@ -1,0 +1,1 @@
+"""Starlette: sockets and HTTP around the pipeline."""

@@ -1,0 +1,1 @@
+"""Characters to speakable segments. Pure: no clocks, no IO, no numpy."""
