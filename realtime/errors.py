@@ -16,7 +16,8 @@ RealtimeError
     ├── ModelMissing
     └── Draining
 
-`code` is the machine-readable name on the wire, `retryable` says whether the same request may succeed later.
+`code` is the machine-readable name on the wire, `retryable` says whether the same request may succeed later, `utterance` is the id
+of the one utterance that it concerns, None when it concerns the connection (or when whoever catches it knows).
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ class RealtimeError(Exception):
     code: ClassVar[str] = "internal"
     retryable: ClassVar[bool] = False
 
-    def __init__(self, message: str, *, retry_after_ms: int | None = None) -> None:
+    def __init__(self, message: str, *, retry_after_ms: int | None = None, utterance: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.retry_after_ms = retry_after_ms
+        self.utterance = utterance
 
 
 class ClientError(RealtimeError):
