@@ -72,6 +72,7 @@ class Limits:
     max_utterance_chars: Annotated[int, position("Most characters in one utterance")] = 200_000
     max_context_chars: Annotated[int, position("Most characters of `open.context`")] = 20_000
     max_open_utterances: Annotated[int, position("Most utterances open at once on this connection")] = 64
+    max_pending_flushes: Annotated[int, position("Most flushes of one utterance that are not answered yet")] = 64
 
 
 # ---- from the client ----
@@ -338,18 +339,30 @@ ClientEvent = Open | AppendText | Flush | End | Cancel | Played | Ping
 ServerEvent = Ready | Opened | SegmentStarted | Audio | Switch | Flushed | TextPaused | TextResumed | Cancelled | Done | Error | Pong
 Event = ClientEvent | ServerEvent
 
-CLIENT_EVENTS: tuple[type[ClientEvent], ...] = (Open, AppendText, Flush, End, Cancel, Played, Ping)
-SERVER_EVENTS: tuple[type[ServerEvent], ...] = (
-    Ready,
-    Opened,
-    SegmentStarted,
-    Audio,
-    Switch,
-    Flushed,
-    TextPaused,
-    TextResumed,
-    Cancelled,
-    Done,
-    Error,
-    Pong,
-)
+CLIENT_EVENTS: dict[str, type[ClientEvent]] = {
+    "open": Open,
+    "text": AppendText,
+    "flush": Flush,
+    "end": End,
+    "cancel": Cancel,
+    "played": Played,
+    "ping": Ping,
+}
+"""By the name that messages and prose use."""
+
+SERVER_EVENTS: dict[str, type[ServerEvent]] = {
+    "ready": Ready,
+    "opened": Opened,
+    "segment": SegmentStarted,
+    "audio": Audio,
+    "switch": Switch,
+    "flushed": Flushed,
+    "text_paused": TextPaused,
+    "text_resumed": TextResumed,
+    "cancelled": Cancelled,
+    "done": Done,
+    "error": Error,
+    "pong": Pong,
+}
+
+EVENT_NAMES: dict[type[Event], str] = {kind: name for table in (CLIENT_EVENTS, SERVER_EVENTS) for name, kind in table.items()}
