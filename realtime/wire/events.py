@@ -103,7 +103,7 @@ class AppendText:
     """More text of an utterance, cut anywhere but inside a character. Never empty."""
 
     utterance: Id
-    text: Annotated[str, prose("The characters that follow; at least one")]
+    text: Annotated[str, prose("The characters that follow; at least one", min_chars=1)]
 
 
 @dataclass(frozen=True, slots=True)

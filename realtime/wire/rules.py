@@ -32,6 +32,7 @@ class Rule:
     doc: str
     low: float | None = None
     high: float | None = None
+    min_chars: int = 0
     max_chars: int | None = None
     max_items: int | None = None
     exact_items: int | None = None
@@ -62,9 +63,9 @@ def option(
     return Rule(doc, low=low, high=high, pattern=pattern, exact_items=exact_items, error=BadOption)
 
 
-def prose(doc: str) -> Rule:
+def prose(doc: str, min_chars: int = 0) -> Rule:
     """Text to be spoken; breaking it is `bad_text`."""
-    return Rule(doc, is_prose=True, error=BadText)
+    return Rule(doc, min_chars=min_chars, is_prose=True, error=BadText)
 
 
 def note(doc: str) -> Rule:

@@ -1,0 +1,55 @@
+"""What a wire dialect is: messages to neutral events and back, for either side; and how an error closes a WebSocket.
+
+A dialect object belongs to one connection and may keep state (names of contexts, what was said before). It knows no legality: that
+is the session's. To add one: a file in `dialects/`, a line in `dialects/__init__.py`, a transcript in `tests/transcripts/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from realtime.errors import ClientError, Draining, Overloaded, RealtimeError
+from realtime.wire.events import Event
+
+Message = str | bytes
+"""One WebSocket message: text frames are `str`, binary frames `bytes`."""
+
+# RFC 6455 section 7.4.1 and the IANA registry of close codes.
+POLICY_VIOLATION = 1008
+INTERNAL_ERROR = 1011
+SERVICE_RESTART = 1012
+TRY_AGAIN_LATER = 1013
+MAX_REASON_BYTES = 123
+"""RFC 6455 section 5.5: a control frame carries at most 125 bytes, two of which are the code."""
+
+
+class Dialect(Protocol):
+    """Both directions of one connection."""
+
+    def decode(self, message: Message) -> Sequence[Event]:
+        """What a peer's message means: usually one event; none for what this dialect lets pass.
+
+        Raises `ProtocolViolation`, `BadText` or `BadOption`, with `utterance` set where the message names one; nothing else,
+        whatever the message holds.
+        """
+        ...
+
+    def encode(self, event: Event) -> Message | None:
+        """The message that says `event`; None where this dialect has no word for it."""
+        ...
+
+
+def close_code(error: RealtimeError) -> int:
+    """The WebSocket close code when an error ends a connection."""
+    if isinstance(error, ClientError):
+        return POLICY_VIOLATION
+    if isinstance(error, Draining):
+        return SERVICE_RESTART
+    return TRY_AGAIN_LATER if isinstance(error, Overloaded) else INTERNAL_ERROR
+
+
+def close_reason(error: RealtimeError) -> str:
+    """`code: message`, cut to what a close frame holds, never inside a character."""
+    reason = f"{error.code}: {error.message}".encode("utf-8", "replace")
+    return reason[:MAX_REASON_BYTES].decode("utf-8", "ignore")
