@@ -35,7 +35,8 @@ def checked(samples: npt.ArrayLike) -> Samples:
 
 def to_int16(samples: Samples) -> Int16:
     """Nearest 16-bit value (halves to even), clipped to -32768..32767."""
-    return np.clip(np.rint(samples * np.float32(FULL_SCALE)), -32768, 32767).astype(np.int16)
+    values: Int16 = np.clip(np.rint(samples * np.float32(FULL_SCALE)), -32768, 32767).astype(np.int16)
+    return values
 
 
 def from_int16(values: Int16) -> Samples:
