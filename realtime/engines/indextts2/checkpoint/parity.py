@@ -1,0 +1,81 @@
+"""`realtime models parity indextts2 DIR`: every stage folder under DIR through our modules, compared with its stored outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from realtime.engines.indextts2.checkpoint import parity_gpt, parity_sound
+from realtime.engines.indextts2.checkpoint.stage import Check, Stage
+from realtime.errors import ModelMissing
+
+STAGES: dict[str, Callable[[Stage], None]] = {
+    "features": parity_sound.features,
+    "w2vbert": parity_sound.w2vbert,
+    "campplus": parity_sound.campplus,
+    "semantic_codec": parity_sound.codec,
+    "emotion_vector": parity_sound.emotion_vector,
+    "gpt": parity_gpt.run,
+    "sampler": parity_sound.sampler,
+    "s2mel": parity_sound.s2mel,
+    "bigvgan": parity_sound.bigvgan,
+    "chain": parity_sound.chain,
+}
+"""Stage folder name -> its checks, in the order of the pipeline."""
+
+
+def parity(directory: Path) -> int:
+    """Run all stages under `directory` (or the one that it is) and print a line per tensor; 0 if all are within tolerance.
+
+    1 if any tensor misses, if a stored tensor was not compared, or if a stage folder could not be run or is of an unknown name.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    folders = stage_folders(directory)
+    if not folders:
+        console.print(f"no stage folders (with a config.json) under {directory}")
+        return 1
+    failures = 0
+    checks = 0
+    for folder in folders:
+        done, problems = run_stage(folder)
+        for check in done:
+            console.print(line(check))
+        for problem in problems:
+            console.print(f"{folder.name:15} {problem}  MISS")
+        checks += len(done)
+        failures += len(problems) + sum(not c.is_within for c in done)
+    console.print(f"{len(folders)} stages, {checks} comparisons, {failures} misses")
+    return 1 if failures else 0
+
+
+def stage_folders(directory: Path) -> list[Path]:
+    """The folders to run, in pipeline order, unknown names last."""
+    if (directory / "config.json").is_file():
+        return [directory]
+    order = list(STAGES)
+    found = [p for p in directory.iterdir() if p.is_dir()] if directory.is_dir() else []
+    return sorted(found, key=lambda p: (order.index(p.name) if p.name in order else len(order), p.name))
+
+
+@torch.inference_mode()
+def run_stage(folder: Path) -> tuple[list[Check], list[str]]:
+    """The comparisons of one folder, and what kept it from being verified in full."""
+    if folder.name not in STAGES:
+        return [], [f"not run: unknown stage; there are: {', '.join(STAGES)}"]
+    try:
+        stage = Stage.open(folder)
+        STAGES[folder.name](stage)
+    except ModelMissing as error:
+        return [], [f"not run: {error}"]
+    problems = [f"{name}: stored but not compared" for name in stage.unused()]
+    return stage.checks, problems if stage.checks else [*problems, "not run: nothing to compare"]
+
+
+def line(check: Check) -> str:
+    """One line of the report."""
+    verdict = "ok" if check.is_within else "MISS"
+    asked = "identical" if check.tolerance == 0 else f"{check.tolerance:.0e}"
+    return f"{check.stage:15} {check.tensor:28} {check.runtime:11} max abs error {check.error:.2e}  tolerance {asked:9}  {verdict}"
