@@ -14,7 +14,9 @@ MAX_ID_CHARS = 64
 """Precedent: ElevenLabs context ids and DashScope task ids are UUIDs (36 characters); twice that leaves room for prefixes."""
 
 ID_PATTERN = r"[A-Za-z0-9._:~-]{1,64}"
-NAME_PATTERN = r"[\w.:@/+-]{1,128}"
+NAME_PATTERN = r"\S{1,128}"
+"""Voices are named by whoever added them, in any script."""
+
 LANGUAGE_PATTERN = r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}"
 """The shape of RFC 5646 tags, as far as speech needs them: `zh`, `en`, `en-GB`, `zh-Hant-TW`."""
 

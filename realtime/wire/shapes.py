@@ -18,7 +18,11 @@ from realtime.wire.rules import NAME_PATTERN, Rule, milliseconds, option, positi
 SHARED_RULES: dict[type, dict[str, Rule]] = {
     AudioFormat: {
         "codec": option("The codec"),
-        "sample_rate": option("Samples per second; `opus` and `ogg_opus` frames always decode to 48000", low=8000, high=48000),
+        "sample_rate": option(
+            "Samples per second. Positions count at this rate even where a decoder gives another (Opus: 48000 in browsers)",
+            low=8000,
+            high=48000,
+        ),
         "bitrate": option("Bits per second, for codecs that have one; absent: the codec's default", low=6000, high=512_000),
     },
     Emotion: {
