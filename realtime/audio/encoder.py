@@ -43,7 +43,7 @@ class Encoder(Protocol):
 
     @property
     def delay_samples(self) -> int:
-        """Samples of silence, at the format's rate, that a decoder puts before the source; 0 where the stream tells decoders to drop them."""
+        """Samples of silence, at the format's rate, that a decoder puts before the source; 0 if the stream makes it drop them."""
         ...
 
     @property

@@ -30,14 +30,16 @@ def _encode_mulaw(values: Wide) -> Wide:
     biased = np.minimum(_magnitude(values, 2) + MU_BIAS, MU_MOST)
     segment = _segment(biased, 5)
     step = (biased >> (segment + 1)) & 0xF
-    return ~((segment << 4) | step | np.where(values < 0, 0x80, 0)) & 0xFF  # sent inverted (G.711 section 3.2)
+    code: Wide = ~((segment << 4) | step | np.where(values < 0, 0x80, 0)) & 0xFF  # sent inverted (G.711 section 3.2)
+    return code
 
 
 def _decode_mulaw(codes: Wide) -> Wide:
     inverted = ~codes & 0xFF
     segment, step = (inverted >> 4) & 7, inverted & 0xF
     magnitude = (((2 * step + MU_BIAS) << segment) - MU_BIAS) << 2
-    return np.where(inverted & 0x80, -magnitude, magnitude)
+    signed: Wide = np.where(inverted & 0x80, -magnitude, magnitude)
+    return signed
 
 
 def _encode_alaw(values: Wide) -> Wide:
@@ -46,14 +48,16 @@ def _encode_alaw(values: Wide) -> Wide:
     # The two lowest segments share one step size; from there on each doubles it.
     high = (magnitude >> 4 > 0).astype(np.int32) + segment
     step = (magnitude >> np.maximum(high - 1, 0)) & 0xF
-    return ((high << 4) | step | np.where(values < 0, 0, 0x80)) ^ 0x55  # even bits inverted (G.711 table 1, note 2)
+    code: Wide = ((high << 4) | step | np.where(values < 0, 0, 0x80)) ^ 0x55  # even bits inverted (G.711 table 1, note 2)
+    return code
 
 
 def _decode_alaw(codes: Wide) -> Wide:
     plain = codes ^ 0x55
     segment, step = (plain >> 4) & 7, plain & 0xF
     magnitude: Wide = np.where(segment == 0, 2 * step + 1, (2 * step + 33) << np.maximum(segment - 1, 0)) << 3
-    return np.where(plain & 0x80, magnitude, -magnitude)
+    signed: Wide = np.where(plain & 0x80, magnitude, -magnitude)
+    return signed
 
 
 _BY_BITS = np.arange(65536, dtype=np.uint16).view(np.int16).astype(np.int32)  # index: the value's bits as unsigned

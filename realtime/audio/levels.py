@@ -1,0 +1,106 @@
+"""How loud, how quiet, how broken: plain measures of a stretch of sound, for the watchdog, the splices and the benches."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from realtime.audio.samples import Samples
+
+SILENT_DB = -120.0  # what rms_db says of digital silence, instead of minus infinity
+
+# The limits of is_garbage. Guesses, set far from what speech does: a full-scale sine has 3 % of its samples that close to the limit.
+CLIPPED_AT = 0.999
+CLIPPED_SHARE = 0.1
+QUIET_DB = -60.0
+OFFSET = 0.3
+FLAT = 1e-4
+
+# A step counts as a click if it is more than this many times the largest nearby, and at least this large. Measured on synthetic speech
+# with steps put in, see tests/audio/test_levels.py.
+CLICK_RATIO = 3.0
+CLICK_FLOOR = 0.01
+_CLICK_MARGIN_S = 0.003
+_CLICK_WIDTH = 2  # steps next to the suspect one belong to it
+
+
+def rms_db(samples: Samples) -> float:
+    """Root mean square in dB of full scale (a full-scale sine is -3); -120 for silence and for nothing at all."""
+    power = float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
+    return max(SILENT_DB, 10.0 * np.log10(power)) if power > 0 else SILENT_DB
+
+
+def frame_powers(samples: Samples, frame: int) -> npt.NDArray[np.float64]:
+    """Mean square of each whole frame of `frame` samples, shape [n // frame]."""
+    whole = len(samples) // frame * frame
+    powers: npt.NDArray[np.float64] = np.square(samples[:whole], dtype=np.float64).reshape(-1, frame).mean(axis=1)
+    return powers
+
+
+def voiced_power(samples: Samples, sample_rate: int, *, last_ms: int = 200, least_ms: int = 50) -> float | None:
+    """Mean power of the loud 10 ms frames (within 20 dB of the loudest), the latest `last_ms` of them; None if fewer than `least_ms`.
+
+    Pauses do not count, so that a sound is as loud as its speech is.
+    """
+    powers = frame_powers(samples, max(1, sample_rate // 100))
+    if not len(powers) or powers.max() < 10 ** (QUIET_DB / 10):
+        return None
+    loud = powers[powers > powers.max() / 100][-last_ms // 10 :]
+    return float(loud.mean()) if len(loud) * 10 >= least_ms else None
+
+
+def quietest_point(samples: Samples, sample_rate: int, *, width_ms: float = 4.0) -> int:
+    """The position in [0, n] around which `width_ms` of sound has the least energy; the last of equals."""
+    width = max(1, round(sample_rate * width_ms / 1000))
+    if len(samples) <= width:
+        return len(samples)
+    total = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
+    energy = total[width:] - total[:-width]
+    least = energy.min() + 1e-12 * total[-1]  # rounding of the running sum is not a difference
+    return int(np.flatnonzero(energy <= least)[-1]) + width // 2
+
+
+def leading_silence(samples: Samples, sample_rate: int, *, below_db: float = -50.0) -> int:
+    """How many samples at the start are quieter than `below_db`, in steps of 5 ms; all of them if nothing is louder."""
+    frame = max(1, sample_rate // 200)
+    loud = np.flatnonzero(frame_powers(samples, frame) > 10 ** (below_db / 10))
+    if len(loud):
+        return int(loud[0]) * frame
+    rest = samples[len(samples) // frame * frame :]
+    return len(samples) - len(rest) if rms_db(rest) > below_db else len(samples)
+
+
+def is_garbage(samples: Samples, *, expects_speech: bool = False) -> str | None:
+    """Why a stretch of sound can't be speech, in a word (`nan`, `clipping`, `offset`, `constant`, `silence`); None if it may be.
+
+    Silence is only wrong where text should sound: `expects_speech` (give a whole word or more then, not a 20 ms frame).
+    """
+    if not len(samples):
+        return "silence" if expects_speech else None
+    if not np.isfinite(samples).all():
+        return "nan"
+    if np.mean(np.abs(samples) >= CLIPPED_AT) > CLIPPED_SHARE:
+        return "clipping"
+    mean, spread = float(samples.mean(dtype=np.float64)), float(samples.std(dtype=np.float64))
+    if abs(mean) > OFFSET:
+        return "offset"
+    if abs(mean) > 100 * FLAT and spread < FLAT:
+        return "constant"
+    return "silence" if expects_speech and rms_db(samples) < QUIET_DB else None
+
+
+def clicks(samples: Samples, sample_rate: int, *, ratio: float = CLICK_RATIO, floor: float = CLICK_FLOOR) -> list[int]:
+    """Positions n where the step from sample n-1 to n is an outlier: larger than `floor` and `ratio` times every step within 3 ms.
+
+    A join that cuts a wave shows up; the fast but steady steps of fricatives don't.
+    """
+    steps = np.abs(np.diff(samples))
+    margin = max(_CLICK_WIDTH + 1, round(sample_rate * _CLICK_MARGIN_S))
+    found = []
+    for at in np.flatnonzero(steps > floor):
+        before = steps[max(0, at - margin) : max(0, at - _CLICK_WIDTH)]
+        after = steps[at + 1 + _CLICK_WIDTH : at + 1 + margin]
+        around = max(before.max(initial=0.0), after.max(initial=0.0))
+        if steps[at] > ratio * around and steps[at] >= steps[max(0, at - _CLICK_WIDTH) : at + 1 + _CLICK_WIDTH].max():
+            found.append(int(at) + 1)
+    return found

@@ -1,0 +1,162 @@
+"""Joining two voices in mid-stream: at a quiet point, at equal loudness, without a click.
+
+The splicer keeps the last `tail_ms` of a stream back, so that at a handover there is still something to fade out of. At the join the
+new voice comes in by an equal-power crossfade and at the old one's loudness, which it leaves for its own within half a second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from realtime.audio.levels import quietest_point, voiced_power
+from realtime.audio.samples import Samples
+
+TAIL_MS = 80
+FADE_MS = 10  # longer doubles words, shorter is heard as a cut (guess; pydub and Web Audio guides use 5 to 20)
+SEARCH_MS = 40  # how much of the tail's end may be given up for a quieter join
+WORTHWHILE = 0.1  # a quieter point must have a tenth (-10 dB) of the end's power to be worth giving up what follows it (guess)
+MAX_GAIN_DB = 9.0  # further apart than that are not two takes of one line but a fault, and matching would make it worse (guess)
+HOLD_MS, RAMP_MS = 100, 300
+MEMORY_MS = 1000  # of sound that left, to know its loudness from
+EASE_MS = 5  # from a value to silence where there is no sound to fade with
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Join:
+    """What a join did.
+
+    `samples` may go out now. The new voice starts at output position `seam` (in samples from the stream's start), where `dropped`
+    samples of the old tail were given up; it starts `gain_db` louder than its engine made it.
+    """
+
+    samples: Samples
+    seam: int
+    dropped: int
+    gain_db: float
+
+
+class Splicer:
+    """Passes one stream through, a tail behind. `push`, `flush`; at a handover `take_tail`, cut it at the resume point, then `join`."""
+
+    def __init__(self, sample_rate: int, *, tail_ms: int = TAIL_MS) -> None:
+        self.sample_rate = sample_rate
+        self.position = 0  # samples that left
+        self._tail_length = self._samples(tail_ms)
+        self._tail: Samples = np.zeros(0, np.float32)
+        self._memory: Samples = np.zeros(0, np.float32)  # the last of what left
+        self._gain_db = 0.0
+        self._since_join = 0
+
+    def __repr__(self) -> str:
+        return f"<Splicer at {self.position}, {len(self._tail)} held>"
+
+    @property
+    def held(self) -> int:
+        """Samples kept back."""
+        return len(self._tail)
+
+    def push(self, samples: Samples) -> Samples:
+        """What may go out now; the newest `tail_ms` stay here."""
+        self._tail = np.concatenate([self._tail, self._settled(samples)])
+        return self._release(max(0, len(self._tail) - self._tail_length))
+
+    def flush(self) -> Samples:
+        """All that is held: the stream is over, or nothing will be joined here."""
+        return self._release(len(self._tail))
+
+    def take_tail(self) -> Samples:
+        """Takes what is held away, to be cut and given to `join` or `put_back`, or forgotten (a cancel)."""
+        tail, self._tail = self._tail, np.zeros(0, np.float32)
+        return tail
+
+    def put_back(self, tail: Samples) -> None:
+        """Undoes `take_tail`: no handover after all."""
+        self._tail = np.concatenate([tail, self._tail])
+
+    def join(self, tail: Samples, head: Samples) -> Join:
+        """Goes from `tail` (what of the old voice shall still sound) over to `head`, the new voice's first samples (aim: 200 ms or more).
+
+        Either may be empty. Later samples of the new voice come by `push`.
+        """
+        kept = self._quiet_end(tail) if len(head) else tail
+        self._gain_db, self._since_join = self._match(kept, head), 0
+        gain_db = self._gain_db
+        head = self._settled(head)
+        overlap = min(len(kept), len(head), self._samples(FADE_MS))
+        joined = _crossfaded(kept, head, overlap) if overlap else self._eased(kept, head)
+        seam = self.position + len(kept) - overlap
+        self._tail = joined
+        return Join(self._release(max(0, len(joined) - self._tail_length)), seam, len(tail) - len(kept), gain_db)
+
+    def _quiet_end(self, tail: Samples) -> Samples:
+        """`tail` up to where the crossfade's middle falls on the quietest point near its end."""
+        half_fade = self._samples(FADE_MS) // 2
+        window = tail[-self._samples(SEARCH_MS) :]
+        at = quietest_point(window, self.sample_rate)
+        around = window[max(0, at - half_fade) : at + half_fade]
+        end = window[-2 * half_fade :]
+        if len(window) <= 2 * half_fade or _power(around) > WORTHWHILE * _power(end):
+            return tail
+        return tail[: len(tail) - len(window) + at + half_fade]
+
+    def _match(self, tail: Samples, head: Samples) -> float:
+        """Gain in dB that makes the head's speech as loud as what was last heard; 0 if either has none to measure."""
+        heard = voiced_power(np.concatenate([self._memory, tail])[-self._samples(MEMORY_MS) :], self.sample_rate)
+        coming = voiced_power(head[: self._samples(MEMORY_MS)], self.sample_rate)
+        if heard is None or coming is None:
+            return 0.0
+        gain_db = float(np.clip(10 * np.log10(heard / coming), -MAX_GAIN_DB, MAX_GAIN_DB))
+        headroom_db = -20 * np.log10(float(np.abs(head).max()))
+        return min(gain_db, max(0.0, headroom_db))
+
+    def _settled(self, samples: Samples) -> Samples:
+        """`samples` at the join's gain, which fades to 0 dB after a while."""
+        held, ramp = self._samples(HOLD_MS), self._samples(RAMP_MS)
+        start, self._since_join = self._since_join, self._since_join + len(samples)
+        if self._gain_db == 0.0 or start >= held + ramp:
+            return samples
+        share = np.clip((held + ramp - np.arange(start, start + len(samples))) / ramp, 0.0, 1.0)
+        gains = (10.0 ** (self._gain_db / 20 * share)).astype(np.float32)
+        return np.clip(samples * gains, -1.0, 1.0)
+
+    def _eased(self, tail: Samples, head: Samples) -> Samples:
+        """A join with one side missing: no step from the last sample that left, and none into silence."""
+        length = self._samples(EASE_MS)
+        if len(tail):
+            return np.concatenate([tail[:-length], tail[-length:] * _falling(len(tail[-length:]))])
+        last = float(self._memory[-1]) if len(self._memory) else 0.0
+        if abs(last) < 1e-3 and not len(head):
+            return head
+        if not len(self._memory):
+            return head  # nothing was heard before: the voice starts as its engine starts it
+        eased = np.concatenate([head, np.zeros(max(0, length - len(head)), np.float32)])
+        eased[:length] = eased[:length] * _falling(length)[::-1] + last * _falling(length)
+        return eased
+
+    def _samples(self, ms: float) -> int:
+        return round(self.sample_rate * ms / 1000)
+
+    def _release(self, count: int) -> Samples:
+        out, self._tail = self._tail[:count], self._tail[count:]
+        if count:
+            self._memory = np.concatenate([self._memory, out])[-self._samples(MEMORY_MS) :]
+            self.position += count
+        return out
+
+
+def _power(samples: Samples) -> float:
+    return float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
+
+
+def _falling(length: int) -> Samples:
+    """Half a cosine from 1 to 0, without either."""
+    return (0.5 + 0.5 * np.cos(np.pi * (np.arange(length) + 0.5) / max(1, length))).astype(np.float32)
+
+
+def _crossfaded(tail: Samples, head: Samples, overlap: int) -> Samples:
+    """Equal power: two voices are not correlated, so the squares of the weights add up to 1."""
+    phase = 0.5 * np.pi * (np.arange(overlap) + 0.5) / overlap
+    mixed = tail[len(tail) - overlap :] * np.cos(phase) + head[:overlap] * np.sin(phase)
+    return np.concatenate([tail[: len(tail) - overlap], mixed.astype(np.float32), head[overlap:]])
