@@ -35,7 +35,7 @@ def _mel(hz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 @lru_cache(maxsize=8)
 def mel_filters(bands: int) -> Matrix:
     """Triangles, float32 [FFT // 2 + 1, bands]."""
-    edges = np.linspace(*_mel(np.array([LOW_HZ, HIGH_HZ])), bands + 2)
+    edges = np.linspace(_mel(np.array(LOW_HZ)), _mel(np.array(HIGH_HZ)), bands + 2)
     bins = _mel(np.arange(FFT // 2 + 1) * RATE / FFT)[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
@@ -44,7 +44,7 @@ def mel_filters(bands: int) -> Matrix:
     deaf = np.flatnonzero(triangles.sum(axis=0) < 0.5)
     nearest = np.abs(bins - edges[1:-1][deaf]).argmin(axis=0)
     triangles[nearest, deaf] = np.maximum(triangles[nearest, deaf], 0.5)
-    return triangles.astype(np.float32)
+    return np.asarray(triangles, np.float32)
 
 
 @lru_cache(maxsize=8)
@@ -53,7 +53,7 @@ def dct_matrix(bands: int, count: int) -> Matrix:
     band, order = np.arange(bands)[:, None], np.arange(count)[None, :]
     matrix = np.cos(np.pi * (band + 0.5) * order / bands) * np.sqrt(2.0 / bands)
     matrix[:, 0] /= np.sqrt(2.0)
-    return matrix.astype(np.float32)
+    return np.asarray(matrix, np.float32)
 
 
 def log_mel(samples: Samples, sample_rate: int, *, bands: int = 40) -> Matrix:
@@ -79,7 +79,7 @@ def normalized(features: Matrix, *, variance: bool = True) -> Matrix:
     if variance:
         spread = centred.std(axis=0)
         centred = centred / np.where(spread > 1e-6, spread, 1.0)
-    return centred.astype(np.float32)
+    return np.asarray(centred, np.float32)
 
 
 def mfcc(log_mels: Matrix, *, count: int = 13) -> Matrix:

@@ -108,8 +108,8 @@ class Splicer:
         if heard is None or coming is None:
             return 0.0
         gain_db = float(np.clip(10 * np.log10(heard / coming), -MAX_GAIN_DB, MAX_GAIN_DB))
-        headroom_db = -20 * np.log10(float(np.abs(head).max()))
-        return min(gain_db, max(0.0, headroom_db))
+        headroom_db = max(0.0, -20 * float(np.log10(np.abs(head).max())))  # rather too soft than clipped
+        return min(gain_db, headroom_db)
 
     def _settled(self, samples: Samples) -> Samples:
         """`samples` at the join's gain, which fades to 0 dB after a while."""
@@ -119,7 +119,8 @@ class Splicer:
             return samples
         share = np.clip((held + ramp - np.arange(start, start + len(samples))) / ramp, 0.0, 1.0)
         gains = (10.0 ** (self._gain_db / 20 * share)).astype(np.float32)
-        return np.clip(samples * gains, -1.0, 1.0)
+        settled: Samples = np.clip(samples * gains, -1.0, 1.0)
+        return settled
 
     def _eased(self, tail: Samples, head: Samples) -> Samples:
         """A join with one side missing: no step from the last sample that left, and none into silence."""
@@ -159,4 +160,4 @@ def _crossfaded(tail: Samples, head: Samples, overlap: int) -> Samples:
     """Equal power: two voices are not correlated, so the squares of the weights add up to 1."""
     phase = 0.5 * np.pi * (np.arange(overlap) + 0.5) / overlap
     mixed = tail[len(tail) - overlap :] * np.cos(phase) + head[:overlap] * np.sin(phase)
-    return np.concatenate([tail[: len(tail) - overlap], mixed.astype(np.float32), head[overlap:]])
+    return np.concatenate([tail[: len(tail) - overlap], np.clip(mixed, -1.0, 1.0).astype(np.float32), head[overlap:]])
