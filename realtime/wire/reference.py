@@ -237,5 +237,5 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if options.check and stale else 0
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no cover
     sys.exit(main())

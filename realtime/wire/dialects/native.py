@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from binascii import b2a_base64
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -36,7 +37,7 @@ MALFORMED = (ValueError, RecursionError, msgpack.UnpackException)
 """What the parsers raise for garbage. msgpack's format, stack and buffer errors are ValueErrors, and so are JSON's and UTF-8's."""
 
 
-class _Native:
+class _Native(ABC):
     """What both subprotocols share: names, readers, strictness."""
 
     subprotocol: ClassVar[str]
@@ -70,8 +71,9 @@ class _Native:
             error.utterance = named if type(named) is str and IS_ID(named) else None
             raise
 
+    @abstractmethod
     def _parse(self, message: Message) -> Any:
-        raise NotImplementedError
+        """Plain values of a message. Raises `ProtocolViolation` or what `MALFORMED` lists."""
 
     def _too_large(self, size: int) -> ProtocolViolation:
         return ProtocolViolation(f"a message of {size} bytes, the limit is {self.max_message_bytes}")
