@@ -1,0 +1,206 @@
+"""The composition root: settings in, a Starlette application out. The only module that knows every package."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+from starlette.applications import Starlette
+
+from realtime import metrics
+from realtime.audio.codecs import CODECS, SAMPLE_RATES, is_supported, make_encoder
+from realtime.clock import Clock, MonotonicClock
+from realtime.config import EngineSettings, LimitSettings, Settings, TextSettings
+from realtime.errors import BadOption
+from realtime.pipeline.dispatcher import Dispatcher, Request
+from realtime.pipeline.planning import Planner
+from realtime.pipeline.utterance import UtteranceLimits, UtteranceOptions
+from realtime.pipeline.voices import VoiceBook
+from realtime.scheduling.budget import PROFILES
+from realtime.scheduling.scheduler import Scheduler
+from realtime.server.auth import Gatekeeper, KeyStore, check_exposure
+from realtime.server.gateway import Backstage, Gateway
+from realtime.server.routes import routes
+from realtime.text.segmenter import DEFAULT_SCHEDULE, SegmenterOptions, Stage
+from realtime.types import AudioFormat, Budget
+from realtime.workers.interface import Fault, FaultKind, PoolEvent, WorkerLost, WorkerReady, WorkerSpec
+from realtime.workers.pool import Pool
+
+log = logging.getLogger("realtime.app")
+
+DEFAULT_PROFILE = "browser"
+
+
+@dataclass(slots=True, eq=False)
+class Service:
+    """Everything a process serves with; `app.state.service`."""
+
+    settings: Settings
+    gateway: Gateway
+    dispatcher: Dispatcher
+    pool: Pool
+    scheduler: Scheduler
+
+
+def build_app(settings: Settings, clock: Clock | None = None) -> Starlette:
+    """A service, not yet started: its workers start with the application's lifespan. Raises `BadOption` for what can't be served."""
+    clock = clock or MonotonicClock()
+    keys = KeyStore(settings.server.data_dir)
+    check_exposure(settings.server.host, keys, {"insecure": settings.server.insecure, "allow_faults": settings.server.allow_faults})
+    chain = settings.chain or installed_chain(settings)
+    voices = VoiceBook(chain, settings.default_voice, settings.stand_ins)
+    scheduler = Scheduler()
+    planner = Planner(voices)
+    dispatcher = Dispatcher(scheduler, voices, clock, planner)
+    pool = Pool(worker_specs(settings, chain), clock, _count_events(dispatcher), allow_faults=settings.server.allow_faults)
+    dispatcher.attach(pool)
+    segmenter, limits = segmenter_options(settings.text), utterance_limits(settings.limits)
+
+    async def reload() -> None:
+        for engine in chain:
+            await pool.reload(engine)
+
+    backstage = Backstage(
+        options=lambda request, audio_format: _options(request, audio_format, limits, segmenter),
+        profiles={name: profile.budget for name, profile in PROFILES.items()},
+        default_profile=DEFAULT_PROFILE,
+        formats=_formats(),
+        content_type=lambda audio_format: make_encoder(audio_format).content_type,
+        workers=lambda: [worker_row(pool, worker.id) for worker in pool.workers()],
+        breakers=lambda: breaker_states(scheduler, chain),
+        inject=lambda body: _inject(pool, body),
+        reload=reload,
+    )
+    gateway = Gateway(settings, dispatcher, voices, clock, backstage)
+    keeper = Gatekeeper(keys, not len(keys), settings.server.allowed_origins)
+    service = Service(settings, gateway, dispatcher, pool, scheduler)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with pool, anyio.create_task_group() as tasks:
+            planner.attach(pool, tasks)
+            tasks.start_soon(dispatcher.run)
+            yield
+            tasks.cancel_scope.cancel()
+
+    app = Starlette(routes=routes(gateway, keeper, web_player_dir() if settings.server.web_player else None), lifespan=lifespan)
+    app.state.service = service
+    return app
+
+
+def installed_chain(settings: Settings) -> tuple[str, ...]:
+    """Engines that can start here, best first. Raises `BadOption` that says what to install when there is none."""
+    found = []
+    for engine in ("indextts2", "sambert"):
+        if engine in settings.engines or any((settings.server.data_dir / "models" / engine).glob("*/manifest.json")):
+            found.append(engine)
+    if importlib.util.find_spec("espeakng_loader") is not None:
+        found.append("espeak")
+    if not found:
+        raise BadOption("no engine is at hand: `pip install 'realtime-voice[espeak]'` brings one, `realtime models pull` better ones")
+    return tuple(found)
+
+
+def worker_specs(settings: Settings, chain: tuple[str, ...]) -> tuple[WorkerSpec, ...]:
+    """What the pool shall run."""
+    specs = []
+    for engine in chain:
+        table = settings.engines.get(engine, EngineSettings())
+        options = dict(table.options)
+        if engine in ("indextts2", "sambert"):
+            options.setdefault("models_dir", str(settings.server.data_dir / "models" / engine))
+        specs.append(
+            WorkerSpec(
+                engine,
+                options,
+                count=table.workers,
+                cores=table.cores,
+                rss_limit_mb=table.rss_limit_mb,
+                step_timeout_s=table.step_timeout_s,
+            )
+        )
+    return tuple(specs)
+
+
+def segmenter_options(text: TextSettings) -> SegmenterOptions:
+    """The segmenter's options from the settings."""
+    stages = tuple(Stage(s.clause_weight, s.max_weight, s.max_wait_s) for s in text.schedule) or DEFAULT_SCHEDULE
+    return SegmenterOptions(stages, settle_s=text.settle_s, settle_dot_s=text.settle_dot_s)
+
+
+def utterance_limits(limits: LimitSettings) -> UtteranceLimits:
+    """The utterance's bounds from the settings."""
+    return UtteranceLimits(limits.text_chars, limits.pending_chars, limits.text_idle_s)
+
+
+def worker_row(pool: Pool, worker_id: str) -> dict[str, Any]:
+    """One worker as `/v1/workers` shows it."""
+    worker = next(w for w in pool.workers() if w.id == worker_id)
+    return {
+        "id": worker.id,
+        "engine": worker.engine,
+        "state": worker.state.value,
+        "pid": worker.pid,
+        "jobs": len(worker.jobs),
+        "rates": {level: {"rtf": rate.rtf, "first_chunk_s": rate.first_chunk_s} for level, rate in worker.rates.items()},
+        "rss_mb": round(worker.rss_mb, 1),
+        "load_s": round(worker.load_s, 2),
+        "restarts": worker.restarts,
+        "last_error": worker.last_error,
+    }
+
+
+def breaker_states(scheduler: Scheduler, chain: tuple[str, ...]) -> dict[str, str]:
+    """Engine -> closed, open or half_open."""
+    return {engine: scheduler.breaker_state(engine) for engine in chain}
+
+
+def web_player_dir() -> Path | None:
+    """Where the page is: installed as a package of its own, or beside the sources."""
+    spec = importlib.util.find_spec("realtime_web_player")
+    places = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
+    places.append(Path(__file__).resolve().parent.parent / "web_player")
+    return next((place for place in places if (place / "index.html").exists()), None)
+
+
+def _options(request: Request, audio_format: AudioFormat, limits: UtteranceLimits, segmenter: SegmenterOptions) -> UtteranceOptions:
+    return UtteranceOptions(request, audio_format, limits, segmenter)
+
+
+def _formats() -> Mapping[str, tuple[int, ...]]:
+    return {codec.value: tuple(rate for rate in SAMPLE_RATES if is_supported(AudioFormat(codec, rate))) for codec in CODECS}
+
+
+def _inject(pool: Pool, body: dict[str, Any]) -> dict[str, Any]:
+    engine, worker_id = body.get("engine"), body.get("worker")
+    workers = [w for w in pool.workers() if w.is_ready and (worker_id in (None, w.id)) and (engine in (None, w.engine))]
+    busy = [w for w in workers if w.jobs] or workers
+    if not busy:
+        raise BadOption(f"no ready worker fits (engine {engine!r}, worker {worker_id!r})")
+    fault = Fault(FaultKind(body["kind"]), body.get("job"), body.get("at_ms"), float(body.get("value", 0.0)))
+    pool.inject(busy[0].id, fault)
+    return {"worker": busy[0].id, "kind": fault.kind.value}
+
+
+def _count_events(dispatcher: Dispatcher) -> Any:
+    ready: dict[str, set[str]] = {}
+
+    def on_event(event: PoolEvent) -> None:
+        if isinstance(event, WorkerReady | WorkerLost):
+            workers = ready.setdefault(event.engine, set())
+            (workers.add if isinstance(event, WorkerReady) else workers.discard)(event.worker_id)
+            metrics.workers_ready.labels(event.engine).set(len(workers))
+        dispatcher.on_pool_event(event)
+
+    return on_event
+
+
+def default_budget() -> Budget:
+    """The budget of a request that names none."""
+    return PROFILES[DEFAULT_PROFILE].budget

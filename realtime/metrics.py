@@ -1,0 +1,40 @@
+"""Every instrument of the service: its name, unit and buckets. A new metric is one line here.
+
+Instruments live in one registry per process; `render` is the Prometheus text that `/metrics` serves.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+REGISTRY = CollectorRegistry()
+
+SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+
+connections = Gauge("realtime_connections", "Open WebSocket connections", registry=REGISTRY)
+utterances = Gauge("realtime_utterances", "Utterances in progress", registry=REGISTRY)
+utterances_ended = Counter("realtime_utterances_ended", "Utterances by how they ended", ["end"], registry=REGISTRY)
+errors = Counter("realtime_errors", "Errors sent to clients by code", ["code"], registry=REGISTRY)
+bad_input = Counter("realtime_bad_input", "Refused messages by code", ["code"], registry=REGISTRY)
+ttfa_seconds = Histogram("realtime_ttfa_seconds", "First text in to first audio out", buckets=SECONDS, registry=REGISTRY)
+audio_seconds = Counter("realtime_audio_seconds", "Audio sent by engine", ["engine"], registry=REGISTRY)
+characters = Counter("realtime_characters", "Characters spoken by engine", ["engine"], registry=REGISTRY)
+underruns = Counter("realtime_underruns", "Times a listener ran dry inside an utterance", registry=REGISTRY)
+underrun_seconds = Counter("realtime_underrun_seconds", "Silence from underruns", registry=REGISTRY)
+lying_marks = Counter("realtime_lying_marks", "Played marks that claimed more than was sent", registry=REGISTRY)
+switches = Counter("realtime_switches", "Handovers in mid-utterance", ["from_engine", "to_engine", "reason"], registry=REGISTRY)
+shed = Counter("realtime_shed", "Utterances refused", ["reason"], registry=REGISTRY)
+slow_clients = Counter("realtime_slow_clients", "Connections closed because their reader did not read", registry=REGISTRY)
+jobs = Counter("realtime_jobs", "Jobs by engine and how they ended", ["engine", "end"], registry=REGISTRY)
+workers_ready = Gauge("realtime_workers_ready", "Workers ready", ["engine"], registry=REGISTRY)
+workers_lost = Counter("realtime_workers_lost", "Workers lost", ["engine", "reason"], registry=REGISTRY)
+breaker_open = Gauge("realtime_breaker_open", "1 while an engine is off the live path", ["engine"], registry=REGISTRY)
+cache_hits = Counter("realtime_cache_hits", "Segments served from the cache", registry=REGISTRY)
+cache_misses = Counter("realtime_cache_misses", "Segments that had to be spoken", registry=REGISTRY)
+cache_bytes = Gauge("realtime_cache_bytes", "Bytes held by the cache", registry=REGISTRY)
+unspeakable = Counter("realtime_unspeakable_segments", "Segments in which nothing could be spoken", registry=REGISTRY)
+
+
+def render() -> bytes:
+    """All instruments in Prometheus' text format."""
+    return generate_latest(REGISTRY)

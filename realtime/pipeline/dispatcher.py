@@ -1,0 +1,486 @@
+"""Carries out what the scheduler decides: actions become pool calls, what comes back becomes reports.
+
+Everything here is synchronous and runs on the event loop's thread; the one task, `run`, wakes the scheduler when time alone
+changes what should be done.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import anyio
+
+from realtime import metrics
+from realtime.audio.levels import is_garbage
+from realtime.clock import Clock
+from realtime.engines.base import Chunk, Done, EngineInfo, Failed, Job
+from realtime.errors import EngineFailed, Overloaded, RealtimeError
+from realtime.pipeline.outputs import Underruns
+from realtime.pipeline.pauses import pause_ms
+from realtime.pipeline.planning import Planner
+from realtime.pipeline.resume import find_resume
+from realtime.pipeline.segment_run import Attempt, SegmentRun
+from realtime.pipeline.voices import Part, VoiceBook
+from realtime.scheduling import actions as act
+from realtime.scheduling.cards import JobSpec, LevelRate, Refused, StreamSpec, WorkerCard
+from realtime.scheduling.scheduler import Scheduler
+from realtime.text.speakable import is_speakable, prepare
+from realtime.types import Budget, Emotion, JobId, Priority, SpokenText, UtteranceId
+from realtime.workers.interface import JobEvent, PoolEvent, WorkerLost, WorkerPool, WorkerReady
+
+log = logging.getLogger("realtime.dispatcher")
+
+# What a canary says: short, both languages, no numbers, so that every engine's frontend takes it.
+CANARY_TEXT = {"zh": "今天天气很好。", "en": "The weather is fine today."}
+
+# How the engines' failure codes read to the scheduler.
+REASONS = {
+    "worker_lost": act.Reason.WORKER_LOST,
+    "garbage": act.Reason.GARBAGE,
+    "unknown_voice": act.Reason.UNSPEAKABLE,
+    "bad_option": act.Reason.UNSPEAKABLE,
+    "bad_text": act.Reason.UNSPEAKABLE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """How an utterance wants to be spoken."""
+
+    voice: str | None = None
+    language: str | None = None
+    speed: float = 1.0
+    emotion: Emotion | None = None
+    priority: Priority = Priority.NORMAL
+    budget: Budget = field(default_factory=Budget)
+    ladder: tuple[str, ...] = ()
+    seed: int = 0
+    has_cache: bool = True
+    api_key: str = ""
+
+
+class Listener(Protocol):
+    """What the dispatcher needs of an utterance."""
+
+    id: UtteranceId
+
+    @property
+    def request(self) -> Request:
+        """How it wants to be spoken."""
+        ...
+
+    def nudge(self) -> None:
+        """There is something new to send."""
+        ...
+
+    def fail(self, error: RealtimeError) -> None:
+        """The utterance can't go on."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Task:
+    """One segment of one utterance, as long as it is not spoken."""
+
+    run: SegmentRun
+    stream: _Stream
+    attempts: dict[JobId, Attempt] = field(default_factory=dict)
+    tries: int = 0
+    reason: str = ""
+
+    def by_engine(self, engine: str) -> Attempt | None:
+        return next((a for a in self.attempts.values() if a.engine == engine and a.is_running), None)
+
+
+@dataclass(slots=True, eq=False)
+class _Stream:
+    listener: Listener
+    parts: tuple[Part, ...]
+    tasks: dict[JobId, _Task] = field(default_factory=dict)
+
+    def voice(self, engine: str) -> str:
+        return next(part.voice for part in self.parts if part.engine == engine)
+
+
+class Dispatcher:
+    """See the module's header. Give `on_pool_event` to the pool; run `run` in the service's task group."""
+
+    def __init__(self, scheduler: Scheduler, voices: VoiceBook, clock: Clock, planner: Planner) -> None:
+        self.voices = voices
+        self._scheduler = scheduler
+        self._clock = clock
+        self._planner = planner
+        self._pool: WorkerPool | None = None
+        self._streams: dict[UtteranceId, _Stream] = {}
+        self._attempts: dict[JobId, tuple[_Task, Attempt]] = {}
+        self._canaries: dict[JobId, str] = {}
+        self._counter = 0
+        self._timer = anyio.Event()
+        self._wake_at: float | None = None
+        self._is_planning = False
+
+    def __repr__(self) -> str:
+        return f"<Dispatcher {len(self._streams)} streams, {len(self._attempts)} attempts, {self._scheduler!r}>"
+
+    def attach(self, pool: WorkerPool) -> None:
+        """The pool that does the work; before this nothing can be dispatched."""
+        self._pool = pool
+        self._planner.attach(pool)
+
+    @property
+    def load(self) -> int:
+        """Utterances in progress."""
+        return len(self._streams)
+
+    # ---- from utterances ----
+
+    def open(self, listener: Listener) -> None:
+        """Admit an utterance. Raises `UnknownVoice`, `BadOption`, or `Overloaded` with `retry_after_ms`."""
+        request = listener.request
+        parts = self.voices.cast(request.voice, request.language)
+        chain = tuple(part.engine for part in parts)
+        spec = StreamSpec(listener.id, chain, request.priority, request.budget, request.api_key, request.ladder)
+        answer = self._scheduler.open_stream(spec, self._clock.now())
+        if isinstance(answer, Refused):
+            metrics.shed.labels(answer.reason.value).inc()
+            raise Overloaded(f"not admitted: {answer.reason.value}", retry_after_ms=answer.retry_after_ms)
+        self._streams[listener.id] = _Stream(listener, parts)
+        metrics.utterances.set(len(self._streams))
+
+    def voice_of(self, listener: Listener) -> str:
+        """The voice that an open utterance was given."""
+        return self._streams[listener.id].parts[0].voice
+
+    def submit(self, listener: Listener, run: SegmentRun) -> None:
+        """Have a segment spoken into `run`. One in which nothing can be spoken is complete at once."""
+        stream = self._streams.get(listener.id)
+        if stream is None:
+            return
+        if not is_speakable(run.segment.text):
+            metrics.unspeakable.inc()
+            run.close()
+            return
+        task = _Task(run, stream)
+        job_id = f"{listener.id}/{run.segment.index}"
+        stream.tasks[job_id] = task
+        expected_s = self._planner.estimate(run, stream.parts[0], listener.request)
+        self._scheduler.submit(JobSpec(job_id, listener.id, run.segment.index, expected_s, len(run.segment.text)), self._clock.now())
+        self.replan()
+
+    def ended(self, listener: Listener) -> None:
+        """No more text will come."""
+        self._scheduler.ended(listener.id, self._clock.now())
+        self.replan()
+
+    def cancel(self, listener: Listener) -> None:
+        """Stop everything that is being done for an utterance, now."""
+        stream = self._streams.pop(listener.id, None)
+        if stream is None:
+            return
+        self._scheduler.cancel(listener.id, self._clock.now())
+        self.replan()
+        for task in stream.tasks.values():
+            for attempt in list(task.attempts.values()):
+                self._stop(task, attempt)
+        metrics.utterances.set(len(self._streams))
+
+    def close(self, listener: Listener) -> None:
+        """The utterance is over. Safe to call twice."""
+        if listener.id in self._streams:
+            self.cancel(listener)
+
+    def sent(self, listener: Listener, audio_s: float) -> None:
+        """The utterance's audio handed to its connection so far."""
+        self._scheduler.sent(listener.id, audio_s, self._clock.now())
+        self._schedule_wake()
+
+    def played(self, listener: Listener, position_s: float) -> None:
+        """The listener's own mark."""
+        self._scheduler.played(listener.id, position_s, self._clock.now())
+        self.replan()
+
+    def lead_s(self, listener: Listener, now: float) -> float:
+        """Seconds sent and not heard yet."""
+        playout = self._scheduler.playout(listener.id)
+        return playout.lead(now) if playout else 0.0
+
+    def position_s(self, listener: Listener, now: float) -> float:
+        """Seconds heard."""
+        playout = self._scheduler.playout(listener.id)
+        return playout.position(now) if playout else 0.0
+
+    def underruns(self, listener: Listener, now: float) -> Underruns:
+        """The listener's record so far."""
+        playout = self._scheduler.playout(listener.id)
+        if playout is None:
+            return Underruns()
+        record = playout.continuity(now)
+        return Underruns(record.underruns, record.total_ms, record.worst_ms)
+
+    # ---- from the pool ----
+
+    def on_pool_event(self, event: PoolEvent) -> None:
+        """Take what a worker says."""
+        now = self._clock.now()
+        if isinstance(event, JobEvent):
+            self._on_job_event(event, now)
+        elif isinstance(event, WorkerReady):
+            self.voices.learn(event.info)
+            rates = {level: LevelRate(rate.rtf, rate.first_chunk_s) for level, rate in event.rates.items()}
+            card = WorkerCard(event.worker_id, event.engine, event.info.capacity, rates, event.info.can_adjust)
+            self._scheduler.worker_ready(card, now)
+        elif isinstance(event, WorkerLost):
+            self._on_worker_lost(event, now)
+        self.replan()
+
+    def _on_worker_lost(self, event: WorkerLost, now: float) -> None:
+        log.warning("worker %s (%s) lost: %s %s", event.worker_id, event.engine, event.reason, event.detail)
+        metrics.workers_lost.labels(event.engine, event.reason.value).inc()
+        for job_id in event.job_ids:
+            found = self._attempts.pop(job_id, None)
+            if found is not None:
+                task, attempt = found
+                task.attempts.pop(job_id, None)
+                task.run.drop(attempt)
+            elif job_id in self._canaries:
+                self._scheduler.canary_finished(self._canaries.pop(job_id), False, now)
+        self._scheduler.worker_lost(event.worker_id, now)
+
+    def _on_job_event(self, event: JobEvent, now: float) -> None:
+        what = event.event
+        if what.job_id in self._canaries:
+            self._on_canary(what, now)
+            return
+        found = self._attempts.get(what.job_id)
+        if found is None:
+            return
+        task, attempt = found
+        if isinstance(what, Chunk):
+            self._on_chunk(task, attempt, what, now)
+        elif isinstance(what, Done):
+            self._on_done(task, attempt, now)
+        else:
+            self._on_failed(task, attempt, REASONS.get(what.code, act.Reason.ENGINE_FAILED), what.message, now)
+        task.stream.listener.nudge()
+
+    def _on_chunk(self, task: _Task, attempt: Attempt, chunk: Chunk, now: float) -> None:
+        garbage = is_garbage(chunk.samples)
+        if garbage is not None:
+            self._stop(task, attempt)
+            self._on_failed(task, attempt, act.Reason.GARBAGE, garbage, now)
+            return
+        task.run.receive(attempt, chunk)
+        if attempt is task.run.standby and task.run.live is None:
+            self._promote(task, attempt)
+        self._scheduler.progressed(self._job_id(task), attempt.engine, attempt.native_samples / chunk.sample_rate, now)
+
+    def _on_done(self, task: _Task, attempt: Attempt, now: float) -> None:
+        self._forget(task, attempt)
+        task.run.finish(attempt)
+        if attempt is task.run.standby and task.run.live is None:
+            self._promote(task, attempt)
+        metrics.jobs.labels(attempt.engine, "done").inc()
+        audio_s = attempt.native_samples / attempt.rate if attempt.rate else 0.0
+        if task.run.is_complete:
+            self._complete(task)
+        self._scheduler.finished(self._job_id(task), attempt.engine, audio_s, now)
+
+    def _on_failed(self, task: _Task, attempt: Attempt, reason: act.Reason, message: str, now: float) -> None:
+        log.warning("%s on %s failed: %s %s", attempt.job_id, attempt.worker_id, reason.value, message)
+        metrics.jobs.labels(attempt.engine, reason.value).inc()
+        self._forget(task, attempt)
+        task.run.drop(attempt)
+        self._scheduler.failed(self._job_id(task), attempt.engine, reason, now)
+
+    def _on_canary(self, what: Chunk | Done | Failed, now: float) -> None:
+        if isinstance(what, Chunk):
+            return
+        engine = self._canaries.pop(what.job_id)
+        self._scheduler.canary_finished(engine, isinstance(what, Done) and what.samples > 0, now)
+
+    # ---- the scheduler's actions ----
+
+    def replan(self) -> None:
+        """Ask the scheduler and do what it says; what follows from the doing is asked again, not nested."""
+        if self._is_planning:
+            return
+        self._is_planning = True
+        try:
+            while todo := self._scheduler.plan(self._clock.now()):
+                for action in todo:
+                    self._apply(action)
+        finally:
+            self._is_planning = False
+        self._schedule_wake()
+
+    def _apply(self, action: act.Action) -> None:
+        match action:
+            case act.StartCanary():
+                self._start_canary(action)
+            case act.Shed():
+                self._shed(action)
+            case _:
+                stream = self._streams.get(action.stream_id) if not isinstance(action, act.ChangeQuality) else None
+                task = stream.tasks.get(action.job_id) if stream else self._task_of(action.job_id)
+                if task is not None:
+                    self._apply_to(task, action)
+
+    def _apply_to(self, task: _Task, action: act.Action) -> None:
+        match action:
+            case act.Dispatch():
+                self._dispatch(task, action)
+            case act.HandOver():
+                self._hand_over(task, action)
+            case act.Settle():
+                self._settle(task, action)
+            case act.CancelJob():
+                attempt = task.by_engine(action.engine)
+                if attempt is not None:
+                    self._stop(task, attempt)
+            case act.ChangeQuality():
+                attempt = task.by_engine(action.engine)
+                if attempt is not None and self._pool is not None:
+                    self._pool.adjust_job(action.worker_id, attempt.job_id, action.level)
+            case act.Fail():
+                task.stream.listener.fail(EngineFailed(f"no engine is left that could speak this ({action.reason.value})"))
+
+    def _dispatch(self, task: _Task, action: act.Dispatch) -> None:
+        attempt = self._attempt(task, action, start=None)
+        task.run.begin(attempt)
+        self._start(task, attempt, action.deadline)
+
+    def _hand_over(self, task: _Task, action: act.HandOver) -> None:
+        run, job_id, now = task.run, action.job_id, self._clock.now()
+        resume = find_resume(run)
+        task.reason = action.reason.value
+        if resume.is_nothing_left:
+            run.close()
+            self._complete(task)
+            self._scheduler.started(job_id, action.worker_id, now)
+            self._scheduler.finished(job_id, action.to_engine, 0.0, now)
+            return
+        if not action.is_race:
+            run.live = None
+        attempt = self._attempt(task, action, start=resume.character)
+        run.standby, run.resume = attempt, resume
+        self._start(task, attempt, action.deadline)
+
+    def _settle(self, task: _Task, action: act.Settle) -> None:
+        run = task.run
+        standby = run.standby
+        if standby is not None and standby.engine == action.engine:
+            self._promote(task, standby)
+        elif standby is not None:
+            self._stop(task, standby)
+            run.keep_live()
+        if run.is_complete:
+            self._complete(task)
+        task.stream.listener.nudge()
+
+    def _start_canary(self, action: act.StartCanary) -> None:
+        info = self.voices.info(action.engine)
+        voice = info.voices[0]
+        language = next((name for name in CANARY_TEXT if any(v.startswith(name) for v in voice.languages)), "zh")
+        self._counter += 1
+        job_id = f"canary/{self._counter}"
+        self._canaries[job_id] = action.engine
+        job = Job(job_id, CANARY_TEXT[language], voice.id, language, level=info.levels[0].name)
+        try:
+            assert self._pool is not None
+            self._pool.start_job(action.worker_id, job)
+        except RealtimeError:
+            del self._canaries[job_id]
+            self._scheduler.canary_finished(action.engine, False, self._clock.now())
+
+    def _shed(self, action: act.Shed) -> None:
+        stream = self._streams.get(action.stream_id)
+        if stream is not None:
+            metrics.shed.labels(action.reason.value).inc()
+            stream.listener.fail(Overloaded(f"no capacity: {action.reason.value}", retry_after_ms=action.retry_after_ms))
+
+    # ---- private ----
+
+    def _attempt(self, task: _Task, action: act.Dispatch | act.HandOver, start: int | None) -> Attempt:
+        engine = action.engine if isinstance(action, act.Dispatch) else action.to_engine
+        spoken = spoken_for(task.run, self.voices.info(engine))
+        task.tries += 1
+        first = 0 if start is None else next((i for i, at in enumerate(spoken.origin) if at >= start), len(spoken.text))
+        job_id = f"{action.job_id}#{task.tries}"
+        return Attempt(job_id, engine, task.stream.voice(engine), action.worker_id, action.level, spoken, first)
+
+    def _start(self, task: _Task, attempt: Attempt, deadline: float) -> None:
+        now, request = self._clock.now(), task.stream.listener.request
+        language = request.language or task.run.segment.language
+        job = Job(
+            attempt.job_id,
+            attempt.spoken.text,
+            attempt.voice,
+            language,
+            start=attempt.start,
+            speed=request.speed,
+            emotion=request.emotion,
+            level=attempt.level,
+            deadline=deadline if deadline != float("inf") else None,
+            seed=request.seed,
+        )
+        task.attempts[attempt.job_id] = attempt
+        self._attempts[attempt.job_id] = (task, attempt)
+        try:
+            assert self._pool is not None
+            self._pool.start_job(attempt.worker_id, job)
+        except RealtimeError as error:
+            self._on_failed(task, attempt, REASONS.get(error.code, act.Reason.ENGINE_FAILED), error.message, now)
+            return
+        self._scheduler.started(self._job_id(task), attempt.worker_id, now)
+
+    def _promote(self, task: _Task, attempt: Attempt) -> None:
+        run = task.run
+        # One series per pair of engines and reason: a dozen at most.
+        metrics.switches.labels(run.voicings[-1].engine if run.voicings else "", attempt.engine, task.reason).inc()
+        run.promote(task.reason)
+
+    def _complete(self, task: _Task) -> None:
+        run = task.run
+        run.pad(run.rate * pause_ms(run.segment) // 1000)
+        self._planner.spoken(run, task.stream.listener.request)
+        task.stream.tasks.pop(self._job_id(task), None)
+
+    def _stop(self, task: _Task, attempt: Attempt) -> None:
+        if attempt.job_id in self._attempts and self._pool is not None:
+            self._pool.cancel_job(attempt.worker_id, attempt.job_id)
+        self._forget(task, attempt)
+        task.run.drop(attempt)
+
+    def _forget(self, task: _Task, attempt: Attempt) -> None:
+        self._attempts.pop(attempt.job_id, None)
+        task.attempts.pop(attempt.job_id, None)
+
+    def _task_of(self, job_id: JobId) -> _Task | None:
+        return next((stream.tasks[job_id] for stream in self._streams.values() if job_id in stream.tasks), None)
+
+    @staticmethod
+    def _job_id(task: _Task) -> JobId:
+        return f"{task.stream.listener.id}/{task.run.segment.index}"
+
+    # ---- time ----
+
+    async def run(self) -> None:
+        """Wake the scheduler when only time has passed. Runs until cancelled."""
+        while True:
+            self._timer = anyio.Event()
+            self._wake_at = self._scheduler.next_wake(self._clock.now())
+            with anyio.move_on_after(None if self._wake_at is None else max(0.0, self._wake_at - self._clock.now())):
+                await self._timer.wait()
+            self.replan()
+
+    def _schedule_wake(self) -> None:
+        wake = self._scheduler.next_wake(self._clock.now())
+        if wake is not None and (self._wake_at is None or wake < self._wake_at):
+            self._timer.set()
+
+
+def spoken_for(run: SegmentRun, info: EngineInfo) -> SpokenText:
+    """The run's text in the form its engine wants, with its way back to the utterance's original text."""
+    return prepare(run.segment, info.text_form)

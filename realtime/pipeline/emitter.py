@@ -1,0 +1,190 @@
+"""From segment runs to frames in order: what may go out now, encoded and labelled.
+
+The emitter is asked, it never waits. It takes sound from the first run only, keeps the tail of an unfinished one back so that a
+handover finds something to fade, and leaves the lead to its caller.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import numpy.typing as npt
+
+from realtime.audio.codecs import EncodedFrame, make_encoder
+from realtime.pipeline.outputs import AudioOut, FlushedOut, Output, SegmentOut, SwitchOut, Word
+from realtime.pipeline.segment_run import SegmentRun, Voicing
+from realtime.types import AudioFormat, EngineName
+
+# The tail of an unfinished segment that is not sent, so that a join can be placed and faded in it (architecture section 3).
+HOLD_BACK_MS = 80
+# Largest and smallest frame: 100 ms keeps the cost per stream low, 20 ms is what telephony and Opus use.
+FRAME_MS = 100
+MIN_FRAME_MS = 20
+# Sent segments kept to tell what was heard: more than `max_lead_ms` can hold, few enough for a day-long utterance (guess).
+REMEMBERED_RUNS = 64
+
+
+class Emitter:
+    """One utterance's output timeline."""
+
+    def __init__(self, audio_format: AudioFormat, hold_back_ms: int = HOLD_BACK_MS, frame_ms: int = FRAME_MS) -> None:
+        self.rate = audio_format.sample_rate
+        self.runs: deque[SegmentRun] = deque()
+        self.sent_samples = 0
+        self.samples_by_engine: dict[EngineName, int] = {}
+        self.switches = 0
+        self.chars_done = 0
+        self._encoder = make_encoder(audio_format)
+        self._packet = self._encoder.frame_samples or 1
+        self._hold = self.rate * hold_back_ms // 1000
+        self._frame = self._round_up(self.rate * frame_ms // 1000)
+        self._min_frame = self.rate * MIN_FRAME_MS // 1000
+        self._queue: deque[Output] = deque()
+        self._flushes: list[tuple[int, str]] = []
+        self._sequence = 0
+        self._run_start = 0
+        self._is_begun = False
+        self._speaker: EngineName = ""
+        self._reported_words = 0
+        self._is_finished = False
+        self._sent_runs: deque[tuple[int, int, SegmentRun]] = deque(maxlen=REMEMBERED_RUNS)
+
+    def add(self, run: SegmentRun) -> None:
+        """Queue a run behind the others."""
+        self.runs.append(run)
+
+    def flush_after(self, segments: int, flush_id: str) -> None:
+        """Report `flush_id` once all segments with an index below `segments` are sent."""
+        self._flushes.append((segments, flush_id))
+        if not self.runs:
+            self._report_flushes(segments)
+
+    @property
+    def head(self) -> SegmentRun | None:
+        """The run that sounds now or next."""
+        return self.runs[0] if self.runs else None
+
+    @property
+    def has_queued(self) -> bool:
+        """Something is encoded or to be told already, whatever the lead."""
+        return bool(self._queue)
+
+    def is_sounding(self, run: SegmentRun) -> bool:
+        """Some of the run's sound was sent or is next in line."""
+        return bool(self.runs) and self.runs[0] is run
+
+    def run_position(self, run: SegmentRun) -> int:
+        """The timeline sample at which the run (the head one) began."""
+        return self._run_start
+
+    def next(self, may_send: bool) -> Output | None:
+        """The next thing to send, or None if there is nothing (or only audio and `may_send` is false)."""
+        while True:
+            if self._queue:
+                return self._queue.popleft()
+            run = self.head
+            if run is None:
+                return None
+            ready = self._ready(run)
+            if ready == 0 and run.is_complete:
+                self._end_run(run)
+                continue
+            if ready == 0 or not may_send:
+                return None
+            self._emit(run, ready)
+
+    def finish(self) -> None:
+        """No run will follow: queue what the encoder still holds."""
+        if not self._is_finished:
+            self._is_finished = True
+            engine = next(reversed(self.samples_by_engine), "")
+            self._queue_frames(self._encoder.flush(), engine)
+
+    def clear(self) -> None:
+        """Discard everything unsent."""
+        self.runs.clear()
+        self._queue.clear()
+        self._flushes.clear()
+
+    def char_at(self, sample: int) -> int:
+        """How many characters of the utterance had sounded at a timeline sample."""
+        chars = 0
+        for start, end, run in self._sent_runs:
+            if sample < start:
+                return max(chars, run.segment.span.start)
+            if sample < end:
+                return run.char_at(sample - start)
+            chars = run.segment.span.end
+        if self._is_begun and self.runs and sample >= self._run_start:
+            return max(chars, self.runs[0].char_at(min(sample - self._run_start, self.runs[0].buffer.taken)))
+        return max(chars, self.chars_done if sample >= self.sent_samples else 0)
+
+    # ---- private ----
+
+    def _ready(self, run: SegmentRun) -> int:
+        if run.is_complete:
+            return len(run.buffer)
+        ready = len(run.buffer) - self._hold
+        return ready if ready >= self._min_frame else 0
+
+    def _emit(self, run: SegmentRun, ready: int) -> None:
+        taken = run.buffer.taken
+        voicing = run.voicing_at(taken)
+        if not self._is_begun:
+            self._is_begun = True
+            self._run_start = self.sent_samples
+            self._announce(run, voicing)
+            self._report_segment(run, voicing.engine)
+        elif voicing.at == taken:
+            self._announce(run, voicing)
+            self._report_segment(run, voicing.engine)
+        following = run.next_voicing(taken)
+        count = min(self._frame, ready) if following is None else min(self._frame, ready, following - taken)
+        samples = run.buffer.take(count)
+        self.samples_by_engine[voicing.engine] = self.samples_by_engine.get(voicing.engine, 0) + len(samples)
+        self._encode(samples, voicing.engine)
+
+    def _announce(self, run: SegmentRun, voicing: Voicing) -> None:
+        before, self._speaker = self._speaker, voicing.engine
+        if before and before != voicing.engine:
+            self.switches += 1
+            character = run.char_at(run.buffer.taken)
+            self._queue.append(SwitchOut(before, voicing.engine, voicing.reason or "recovered", character, self.sent_samples))
+
+    def _encode(self, samples: npt.NDArray[np.float32], engine: EngineName) -> None:
+        self.sent_samples += len(samples)
+        self._queue_frames(self._encoder.encode(samples), engine)
+
+    def _queue_frames(self, frames: list[EncodedFrame], engine: EngineName) -> None:
+        for frame in frames:
+            self._queue.append(AudioOut(self._sequence, frame.start, frame.samples, engine, frame.payload))
+            self._sequence += 1
+
+    def _report_segment(self, run: SegmentRun, engine: EngineName) -> None:
+        ms = self._run_start * 1000.0 / self.rate
+        known = run.words()
+        self._reported_words = len(known)
+        words = tuple(Word(w.span, w.start_ms + ms, w.end_ms + ms) for w in known)
+        segment = run.segment
+        self._queue.append(SegmentOut(segment.index, segment.span, self._run_start, engine, segment.language, words))
+
+    def _end_run(self, run: SegmentRun) -> None:
+        if not self._is_begun:
+            self._run_start = self.sent_samples
+        if run.buffer.total and (run.plan is not None or len(run.words()) != self._reported_words):
+            self._report_segment(run, run.voicings[-1].engine)
+        self.runs.popleft()
+        self.chars_done = run.segment.span.end
+        self._sent_runs.append((self._run_start, self.sent_samples, run))
+        self._is_begun = False
+        self._reported_words = 0
+        self._report_flushes(run.segment.index + 1)
+
+    def _report_flushes(self, done: int) -> None:
+        due = [flush for flush in self._flushes if flush[0] <= done]
+        self._flushes = [flush for flush in self._flushes if flush[0] > done]
+        self._queue.extend(FlushedOut(flush_id, self.chars_done, self.sent_samples) for _, flush_id in due)
+
+    def _round_up(self, samples: int) -> int:
+        return -(-samples // self._packet) * self._packet

@@ -1,0 +1,46 @@
+"""Where another engine takes over a segment that is partly spoken.
+
+The old sound may be cut anywhere it was not taken yet. The new engine starts at a word; if that word was taken in part already,
+the part of the new sound that repeats it is skipped.
+"""
+
+from __future__ import annotations
+
+from realtime.pipeline.segment_run import ResumePoint, SegmentRun
+from realtime.text.speakable import is_speakable
+
+
+def find_resume(run: SegmentRun) -> ResumePoint:
+    """The resume point of a run whose live attempt is dead or about to be left. Pure but for reading the run."""
+    segment, total = run.segment, run.buffer.total
+    if total == 0:
+        return ResumePoint(segment.span.start, 0)
+    said = run.char_at(total)
+    begin = word_start(segment.text, said - segment.span.start) + segment.span.start
+    if not is_speakable(segment.text[said - segment.span.start :]):
+        return ResumePoint(segment.span.end, total, is_nothing_left=True)
+    at = run.sample_at(begin)
+    if at is None or said == begin:
+        return ResumePoint(said, total)
+    if at >= run.buffer.taken:
+        return ResumePoint(begin, at)
+    return ResumePoint(begin, total, skip_s=(total - at) / run.rate)
+
+
+def word_start(text: str, at: int) -> int:
+    """The start of the word around position `at`: a run of letters and digits of one alphabet; each Han character is its own."""
+    if at >= len(text) or not is_word_character(text[at]):
+        return at
+    while at > 0 and is_word_character(text[at - 1]) and not (is_han(text[at]) or is_han(text[at - 1])):
+        at -= 1
+    return at
+
+
+def is_word_character(char: str) -> bool:
+    """Belongs to a word rather than between two."""
+    return char.isalnum() or char in "'’"
+
+
+def is_han(char: str) -> bool:
+    """A CJK ideograph (Unicode blocks Unified Ideographs, Extension A and B onward, Compatibility)."""
+    return "㐀" <= char <= "鿿" or "豈" <= char <= "﫿" or "\U00020000" <= char <= "\U0003ffff"

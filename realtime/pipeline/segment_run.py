@@ -1,0 +1,322 @@
+"""One segment on its way to sound: who speaks it, what has come, and the join when another engine takes over.
+
+A run has at most one *live* attempt, whose sound goes into the buffer as it comes, and one *standby* attempt, whose sound waits
+for the switch. Positions in the buffer are samples from the run's first at the listener's rate; characters are those of the
+utterance's original text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+import numpy as np
+import numpy.typing as npt
+
+from realtime.audio.resample import StreamResampler
+from realtime.audio.splice import TAIL_MS, Splicer
+from realtime.engines.base import Chunk
+from realtime.pipeline.outputs import Word
+from realtime.pipeline.run_buffer import RunBuffer
+from realtime.pipeline.text_map import TextMap
+from realtime.types import EngineName, JobId, Segment, Span, SpeechPlan, SpokenText, WordTime
+
+Samples = npt.NDArray[np.float32]
+
+
+class AttemptState(Enum):
+    """`WAITING` was asked to start, `SPEAKING` has given sound, the others have ended."""
+
+    WAITING = auto()
+    SPEAKING = auto()
+    DONE = auto()
+    DROPPED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Voicing:
+    """From buffer position `at` on, `engine` speaks, because of `reason` (empty for the first choice)."""
+
+    at: int
+    engine: EngineName
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePoint:
+    """Where another engine goes on: it speaks from original `character` on; the old sound ends at buffer position `cut`; the first
+    `skip_s` seconds of the new sound repeat what was heard. `is_nothing_left`: the text was said to its end."""
+
+    character: int
+    cut: int
+    skip_s: float = 0.0
+    is_nothing_left: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One engine's try at a run, from character `start` of `spoken.text` on.
+
+    `base` is where its first sample lies in the run's buffer, known once it is live; `skip` how many of its first samples (at the
+    listener's rate) repeat what was heard and are thrown away. `held` is its sound while it is on standby.
+    """
+
+    job_id: JobId
+    engine: EngineName
+    voice: str
+    worker_id: str
+    level: str
+    spoken: SpokenText
+    start: int = 0
+    base: int = 0
+    skip: int = 0
+    skipped: int = 0
+    state: AttemptState = AttemptState.WAITING
+    resampler: StreamResampler | None = None
+    rate: int = 0
+    native_samples: int = 0
+    out_samples: int = 0
+    held: list[Samples] = field(default_factory=list)
+    anchors: list[tuple[int, int]] = field(default_factory=list)
+    words: list[WordTime] = field(default_factory=list)
+
+    @property
+    def is_running(self) -> bool:
+        """A worker is busy with it."""
+        return self.state in (AttemptState.WAITING, AttemptState.SPEAKING)
+
+    def take_held(self) -> Samples:
+        """The sound held so far, less what is to be skipped; what of that is still to come is skipped later."""
+        held = np.concatenate(self.held) if self.held else np.zeros(0, np.float32)
+        self.held.clear()
+        self.skipped = min(self.skip, len(held))
+        return held[self.skipped :]
+
+    def convert(self, chunk: Chunk, to_rate: int) -> Samples:
+        """The chunk at the listener's rate; keeps count, anchors and words."""
+        if self.resampler is None:
+            self.resampler, self.rate = StreamResampler(chunk.sample_rate, to_rate), chunk.sample_rate
+        begin = self.native_samples
+        self.native_samples += len(chunk.samples)
+        self.state = AttemptState.SPEAKING
+        if chunk.span is not None:
+            source = self.spoken.source_span(chunk.span)
+            self.anchors += [(begin, source.start), (self.native_samples, source.end)]
+        self.words += [WordTime(self.spoken.source_span(w.span), w.start, w.end) for w in chunk.words]
+        samples = self.resampler.push(chunk.samples)
+        self.out_samples += len(samples)
+        return samples
+
+    def finish(self) -> Samples:
+        """What the resampler still holds."""
+        self.state = AttemptState.DONE
+        samples = self.resampler.flush() if self.resampler else np.zeros(0, np.float32)
+        self.out_samples += len(samples)
+        return samples
+
+
+class SegmentRun:
+    """See the module's header."""
+
+    __slots__ = (
+        "_splicer",
+        "_text_map",
+        "_words",
+        "buffer",
+        "is_complete",
+        "live",
+        "plan",
+        "rate",
+        "resume",
+        "segment",
+        "standby",
+        "voicings",
+    )
+
+    def __init__(self, segment: Segment, rate: int) -> None:
+        self.segment = segment
+        self.rate = rate
+        self.buffer = RunBuffer()
+        self.plan: SpeechPlan | None = None
+        self.live: Attempt | None = None
+        self.standby: Attempt | None = None
+        self.resume: ResumePoint | None = None
+        self.voicings: list[Voicing] = []
+        self.is_complete = False
+        self._splicer: Splicer | None = None
+        self._text_map = TextMap()
+        self._words: list[Word] = []
+
+    def __repr__(self) -> str:
+        engine = self.live.engine if self.live else "nobody"
+        state = "complete" if self.is_complete else "growing"
+        return f"<SegmentRun {self.segment.index} by {engine}, {state}: {self.buffer.taken} of {self.buffer.total} samples sent>"
+
+    # ---- sound arrives ----
+
+    def begin(self, attempt: Attempt, reason: str = "") -> None:
+        """Make `attempt` the one whose sound goes out; its first sample lies at the buffer's present end."""
+        attempt.base = self.buffer.total
+        self.live = attempt
+        self.voicings.append(Voicing(self.buffer.total, attempt.engine, reason))
+        self._text_map.add(self.buffer.total, attempt.spoken.origin[attempt.start])
+
+    def receive(self, attempt: Attempt, chunk: Chunk) -> None:
+        """Take a chunk of the live or the standby attempt; others' are ignored."""
+        if attempt is self.live and not self.is_racing:
+            self._append(attempt, attempt.convert(chunk, self.rate))
+        elif attempt is self.live or attempt is self.standby:
+            attempt.held.append(attempt.convert(chunk, self.rate))
+
+    def finish(self, attempt: Attempt) -> None:
+        """The attempt's sound is whole; if it is the live one, so is the run's."""
+        rest = attempt.finish()
+        if attempt is self.live and not self.is_racing:
+            self._append(attempt, rest)
+            self._complete(attempt)
+        elif attempt is self.live or attempt is self.standby:
+            attempt.held.append(rest)
+
+    def fill(self, samples: Samples, engine: EngineName, words: list[Word]) -> None:
+        """Give the whole sound at once, as the cache does. Word times are relative to the run's first sample."""
+        self.voicings.append(Voicing(0, engine))
+        self.buffer.append(samples)
+        self._words = list(words)
+        self._anchor_words()
+        self._text_map.add(self.buffer.total, self.segment.span.end)
+        self.is_complete = True
+
+    def close(self) -> None:
+        """Nothing more will come, by decision: what is there is all there is."""
+        self._text_map.add(self.buffer.total, self.segment.span.end)
+        self.is_complete = True
+
+    def pad(self, samples: int) -> None:
+        """Silence after the segment."""
+        self.buffer.append(np.zeros(samples, np.float32))
+
+    def drop(self, attempt: Attempt) -> None:
+        """The attempt gives no more sound. What it gave stays, unless it was on standby."""
+        if attempt.is_running:
+            attempt.state = AttemptState.DROPPED
+        if attempt is self.live:
+            self.live = None
+        if attempt is self.standby:
+            self.standby = None
+
+    # ---- another engine takes over ----
+
+    @property
+    def is_racing(self) -> bool:
+        """Two attempts run; the sound of both is held until one is chosen."""
+        return self.live is not None and self.standby is not None
+
+    def keep_live(self) -> None:
+        """The live attempt won: its held sound goes out after all."""
+        self.standby = None
+        if self.live is not None:
+            self._append(self.live, self.live.take_held())
+            if self.live.state is AttemptState.DONE:
+                self._complete(self.live)
+
+    def promote(self, reason: str) -> None:
+        """Let the standby attempt be live from its resume point on; its sound so far is joined to the old one's unsent end."""
+        attempt, resume = self.standby, self.resume
+        assert attempt is not None and resume is not None, "a standby has a resume point"
+        if self.live is not None and self.live.is_running:
+            self.live.state = AttemptState.DROPPED
+        attempt.skip = round(resume.skip_s * self.rate)
+        head = attempt.take_held()
+        self.buffer.cut(resume.cut)
+        tail = self.buffer.cut(self.buffer.total - self.rate * TAIL_MS // 1000)
+        self._splicer = Splicer(self.rate, tail_ms=0)
+        self._splicer.push(np.concatenate([self.buffer.recent(), self.buffer.held()]))
+        before = self._splicer.position
+        join = self._splicer.join(tail, head)
+        seam = self.buffer.total + join.seam - before
+        self._text_map.cut(seam, resume.character)
+        self._words = [word for word in self._words if word.span.start < resume.character]
+        self.voicings.append(Voicing(seam, attempt.engine, reason))
+        self.buffer.append(join.samples)
+        attempt.base = seam - attempt.skip
+        self.live, self.standby, self.resume = attempt, None, None
+        self._learn(attempt)
+        if attempt.state is AttemptState.DONE:
+            self._complete(attempt)
+
+    # ---- questions ----
+
+    def voicing_at(self, position: int) -> Voicing:
+        """Who made the sample at `position`, and why."""
+        found = self.voicings[0]
+        for voicing in self.voicings:
+            if voicing.at <= position:
+                found = voicing
+        return found
+
+    def next_voicing(self, position: int) -> int | None:
+        """Where, after `position`, another engine begins."""
+        return next((voicing.at for voicing in self.voicings[1:] if voicing.at > position), None)
+
+    def char_at(self, position: int) -> int:
+        """How far into the original text the sound has come at `position`."""
+        if len(self._text_map) > 1 or self.plan is None:
+            return self._text_map.char_at(position) if len(self._text_map) else self.segment.span.start
+        scale = self.plan.duration_s * self.rate / self.buffer.total if self.is_complete and self.buffer.total else 1.0
+        return self.segment.span.start + self.plan.char_at(position * scale / self.rate)
+
+    def sample_at(self, char: int) -> int | None:
+        """Where an original character begins in the buffer: by the engine's own word of it, else by the plan; None if unknown."""
+        if len(self._text_map) > 1:
+            return self._text_map.sample_at(char)
+        if self.plan is None:
+            return None
+        return round(self.plan.times_s[min(max(char - self.segment.span.start, 0), len(self.plan.times_s) - 1)] * self.rate)
+
+    def words(self) -> list[Word]:
+        """Word times known so far, in ms from the run's first sample: the engines' own, else the plan's."""
+        if self._words or self.plan is None:
+            return self._words
+        times, ms = self.plan.times_s, 1000.0
+        if self.is_complete and self.plan.duration_s > 0:
+            ms *= self.buffer.total / self.rate / self.plan.duration_s
+        base = self.segment.span.start
+        return [Word(Span(base + w.start, base + w.end), times[w.start] * ms, times[w.end] * ms) for w in self.plan.words]
+
+    # ---- private ----
+
+    def _append(self, attempt: Attempt, samples: Samples) -> None:
+        if attempt.skipped < attempt.skip:
+            drop = min(attempt.skip - attempt.skipped, len(samples))
+            attempt.skipped += drop
+            samples = samples[drop:]
+        self.buffer.append(self._splicer.push(samples) if self._splicer else samples)
+        self._learn(attempt)
+
+    def _learn(self, attempt: Attempt) -> None:
+        scale = self.rate / attempt.rate if attempt.rate else 1.0
+        for native, char in attempt.anchors:
+            position = attempt.base + round(native * scale)
+            if position >= attempt.base + attempt.skip:
+                self._text_map.add(position, char)
+        attempt.anchors.clear()
+        to_ms = 1000.0 / self.rate
+        floor = self._words[-1].span.end if self._words else self.segment.span.start
+        for word in attempt.words:
+            start, end = (attempt.base + round(edge * scale) for edge in (word.start, word.end))
+            if word.span.start >= floor:
+                self._words.append(Word(word.span, max(0.0, start * to_ms), max(0.0, end * to_ms)))
+        attempt.words.clear()
+
+    def _complete(self, attempt: Attempt) -> None:
+        self._anchor_words()
+        if len(self._text_map) > 1 or self.plan is None:
+            self._text_map.add(self.buffer.total, self.segment.span.end)
+        self.is_complete = True
+
+    def _anchor_words(self) -> None:
+        if len(self._text_map) > 1:
+            return
+        for word in self._words:
+            self._text_map.add(round(word.start_ms * self.rate / 1000), word.span.start)
+            self._text_map.add(round(word.end_ms * self.rate / 1000), word.span.end)

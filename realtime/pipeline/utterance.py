@@ -1,0 +1,279 @@
+"""One stream of text spoken as one line: text in, outputs in order, cancellable at any moment.
+
+`Utterance` is the machine and its one task: callers feed it synchronously from the same event loop, `run` sends what comes of it
+through an awaited sink (which is where a slow reader holds it up) and returns with the ending.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+import anyio
+
+from realtime.clock import Clock
+from realtime.errors import BadText, RealtimeError
+from realtime.pipeline.dispatcher import Dispatcher, Request
+from realtime.pipeline.emitter import Emitter
+from realtime.pipeline.outputs import (
+    AudioOut,
+    CancelledOut,
+    DoneOut,
+    Ending,
+    FailedOut,
+    Output,
+    TextPausedOut,
+    TextResumedOut,
+    Underruns,
+)
+from realtime.pipeline.segment_run import SegmentRun
+from realtime.text.segmenter import Segmenter, SegmenterOptions
+from realtime.types import AudioFormat, Segment, Usage, UtteranceId
+
+Send = Callable[[Output], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceLimits:
+    """Bounds of one utterance. Beyond `text_chars`, or twice `pending_chars` unspoken, feeding raises `BadText`."""
+
+    text_chars: int = 100_000
+    pending_chars: int = 4_000
+    text_idle_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceOptions:
+    """What `Open` settles."""
+
+    request: Request
+    format: AudioFormat
+    limits: UtteranceLimits = field(default_factory=UtteranceLimits)
+    segmenter: SegmenterOptions = field(default_factory=SegmenterOptions)
+    has_words: bool = True
+
+
+class State(Enum):
+    """`OPEN` takes text, `ENDING` has all of it; the rest are over."""
+
+    OPEN = auto()
+    ENDING = auto()
+    CANCELLED = auto()
+    FAILED = auto()
+    DONE = auto()
+
+
+class Utterance:
+    """See the module's header. `id` is unique in the process, unlike the client's own id."""
+
+    def __init__(self, utterance_id: UtteranceId, options: UtteranceOptions, dispatcher: Dispatcher, clock: Clock) -> None:
+        self.id = utterance_id
+        self.state = State.OPEN
+        self.ttfa_ms: float | None = None
+        self.began = clock.now()
+        self._options = options
+        self._dispatcher = dispatcher
+        self._clock = clock
+        self._segmenter = Segmenter(options.segmenter)
+        self._emitter = Emitter(options.format)
+        self._notices: deque[Output] = deque()
+        self._wake = anyio.Event()
+        self._fed_chars = 0
+        self._segments = 0
+        self._first_text_at: float | None = None
+        self._last_text_at = self.began
+        self._is_paused = False
+        self._ending: CancelledOut | FailedOut | None = None
+
+    def __repr__(self) -> str:
+        sent_s = self._emitter.sent_samples / self._options.format.sample_rate
+        held = len(self._emitter.runs)
+        return f"<Utterance {self.id} {self.state.name}: {self._fed_chars} characters in, {sent_s:.1f} s out, {held} segments held>"
+
+    # ---- from the client ----
+
+    def open(self) -> None:
+        """Ask for admission. Raises `Overloaded`, `UnknownVoice` or `BadOption`; nothing is left behind then."""
+        self._dispatcher.open(self)
+
+    def feed(self, text: str) -> None:
+        """More text, cut anywhere. Raises `BadText` past the limits; the utterance should be failed then."""
+        limits = self._options.limits
+        self._fed_chars += len(text)
+        if self._fed_chars > limits.text_chars:
+            raise BadText(f"an utterance takes {limits.text_chars} characters; open another one for the rest")
+        now = self._clock.now()
+        self._last_text_at = now
+        if self._first_text_at is None and not text.isspace():
+            self._first_text_at = now
+        for segment in self._segmenter.push(text, now):
+            self._speak(segment)
+        self._balance_input()
+        self.nudge()
+
+    def flush(self, flush_id: str) -> None:
+        """Speak everything held back; `FlushedOut` follows once it is sent."""
+        for segment in self._segmenter.flush(self._clock.now()):
+            self._speak(segment)
+        self._emitter.flush_after(self._segments, flush_id)
+        self.nudge()
+
+    def end(self) -> None:
+        """No more text; `DoneOut` follows once all is sent."""
+        if self.state is State.OPEN:
+            for segment in self._segmenter.flush(self._clock.now()):
+                self._speak(segment)
+            self.state = State.ENDING
+            self._dispatcher.ended(self)
+            self.nudge()
+
+    def cancel(self) -> None:
+        """Barge-in: forget all unsent sound and stop its jobs, now. `run` then ends with `CancelledOut`."""
+        if self.state in (State.OPEN, State.ENDING):
+            self.state = State.CANCELLED
+            self._stop(CancelledOut(*self._heard(), self.usage(), self.ttfa_ms))
+
+    def played(self, sample: int) -> None:
+        """A mark of the listener's own playout, in samples of the output timeline."""
+        self._dispatcher.played(self, sample / self._options.format.sample_rate)
+        self.nudge()
+
+    @property
+    def voice(self) -> str:
+        """The voice that speaks, known once it is open."""
+        return self._dispatcher.voice_of(self)
+
+    # ---- from the dispatcher ----
+
+    @property
+    def request(self) -> Request:
+        """How this utterance wants to be spoken."""
+        return self._options.request
+
+    @property
+    def rate(self) -> int:
+        """The output timeline's sample rate in Hz."""
+        return self._options.format.sample_rate
+
+    def nudge(self) -> None:
+        """Something changed: let the sending task look."""
+        self._wake.set()
+
+    def fail(self, error: RealtimeError) -> None:
+        """End with an error; what was sent stays sent. The first error wins."""
+        if self.state in (State.OPEN, State.ENDING):
+            self.state = State.FAILED
+            self._stop(FailedOut(error.code, error.message, error.retryable, error.retry_after_ms, *self._heard()))
+
+    # ---- the task ----
+
+    async def run(self, send: Send) -> Ending:
+        """Send everything through `send` until the utterance is over; returns how it ended, having sent that too."""
+        try:
+            while True:
+                output = self._next()
+                if output is None:
+                    await self._wait()
+                    continue
+                if isinstance(output, AudioOut):
+                    self._count(output)
+                await send(output)
+                if isinstance(output, CancelledOut | DoneOut | FailedOut):
+                    return output
+        finally:
+            self._dispatcher.close(self)
+
+    def _next(self) -> Output | None:
+        if self._ending is not None:
+            return self._ending
+        self._release_due()
+        if self._notices:
+            return self._notices.popleft()
+        output = self._emitter.next(self._has_room())
+        self._balance_input()
+        if output is None and self.state is State.ENDING and not self._emitter.runs:
+            self._emitter.finish()
+            output = self._emitter.next(True)
+            if output is None:
+                self.state = State.DONE
+                return DoneOut(self.usage(), self.ttfa_ms, self._underruns(), self._emitter.switches)
+        return output
+
+    async def _wait(self) -> None:
+        now = self._clock.now()
+        times = [self._last_text_at + self._options.limits.text_idle_s] if self.state is State.OPEN else []
+        due = self._segmenter.next_due()
+        if due is not None:
+            times.append(due)
+        if self._emitter.runs:
+            room_at = self._room_at(now)
+            if room_at > now:
+                times.append(room_at)
+        self._wake = anyio.Event()
+        with anyio.move_on_after(max(0.0, min(times) - now) if times else None):
+            await self._wake.wait()
+        self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        idle_since = self._last_text_at + self._options.limits.text_idle_s
+        if self.state is State.OPEN and not self._emitter.runs and self._clock.now() >= idle_since:
+            self.end()
+
+    # ---- private ----
+
+    def _speak(self, segment: Segment) -> None:
+        run = SegmentRun(segment, self.rate)
+        self._segments = segment.index + 1
+        self._emitter.add(run)
+        self._dispatcher.submit(self, run)
+
+    def _release_due(self) -> None:
+        now = self._clock.now()
+        due = self._segmenter.next_due()
+        if due is not None and due <= now:
+            for segment in self._segmenter.due(now):
+                self._speak(segment)
+
+    def _balance_input(self) -> None:
+        pending = self._fed_chars - self._emitter.chars_done
+        limit = self._options.limits.pending_chars
+        if not self._is_paused and pending > limit and self.state is State.OPEN:
+            self._is_paused = True
+            self._notices.append(TextPausedOut(pending))
+        elif self._is_paused and pending <= limit // 2 and self.state is State.OPEN:
+            self._is_paused = False
+            self._notices.append(TextResumedOut(pending))
+
+    def _has_room(self) -> bool:
+        return self._room_at(self._clock.now()) <= self._clock.now()
+
+    def _room_at(self, now: float) -> float:
+        surplus_s = self._dispatcher.lead_s(self, now) - self.request.budget.max_lead_ms / 1000
+        return now + max(0.0, surplus_s)
+
+    def _count(self, audio: AudioOut) -> None:
+        now = self._clock.now()
+        if self.ttfa_ms is None and audio.samples:
+            self.ttfa_ms = (now - (self._first_text_at or self.began)) * 1000
+        self._dispatcher.sent(self, (audio.start + audio.samples) / self.rate)
+
+    def _stop(self, ending: CancelledOut | FailedOut) -> None:
+        self._ending = ending
+        self._emitter.clear()
+        self._notices.clear()
+        self._dispatcher.cancel(self)
+        self.nudge()
+
+    def _heard(self) -> tuple[int, float]:
+        position_s = self._dispatcher.position_s(self, self._clock.now())
+        return self._emitter.char_at(round(position_s * self.rate)), position_s * 1000
+
+    def _underruns(self) -> Underruns:
+        return self._dispatcher.underruns(self, self._clock.now())
+
+    def usage(self) -> Usage:
+        """Characters spoken and audio sent by each engine so far."""
+        by_engine = {engine: samples * 1000 / self.rate for engine, samples in self._emitter.samples_by_engine.items()}
+        return Usage(self._emitter.chars_done, by_engine)

@@ -1,0 +1,214 @@
+"""One WebSocket of the native protocol: socket <-> dialect <-> session <-> utterances.
+
+A task reads, one task per utterance sends, one watches for silence and for a reader that does not read. The connection's own
+failure ends all of it; an utterance's failure ends that utterance only.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+import anyio
+from anyio.abc import TaskGroup
+from starlette.websockets import WebSocket, WebSocketState
+
+from realtime import metrics
+from realtime.errors import BadOption, ProtocolViolation, RealtimeError
+from realtime.pipeline.dispatcher import Request
+from realtime.pipeline.outputs import AudioOut, Output
+from realtime.pipeline.utterance import Utterance
+from realtime.server.gateway import Gateway
+from realtime.server.offers import limits_of, ready_event
+from realtime.server.outbox import Outbox
+from realtime.server.translate import to_event
+from realtime.types import AudioFormat, Budget, UtteranceId
+from realtime.wire import events as wire
+from realtime.wire.dialects import DIALECTS
+from realtime.wire.session import Session
+
+log = logging.getLogger("realtime.connection")
+
+# Close codes of RFC 6455 section 7.4.1.
+GOING_AWAY, POLICY_VIOLATION, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1008, 1011, 1013
+# How often silence and stalled writes are looked for.
+WATCH_S = 1.0
+
+
+class Connection:
+    """Serve one accepted socket until either side closes it."""
+
+    def __init__(self, websocket: WebSocket, subprotocol: str, gateway: Gateway, label: str, api_key: str = "") -> None:
+        self._socket = websocket
+        self._gateway = gateway
+        self._label = label
+        self._api_key = api_key
+        self._dialect = DIALECTS[subprotocol]()
+        self._session = Session(limits=limits_of(gateway.settings.limits))
+        limits = gateway.settings.limits
+        self._outbox = Outbox(self._write, limits.outbox_kb * 1024, gateway.clock)
+        self._utterances: dict[UtteranceId, Utterance] = {}
+        self._heard_at = gateway.clock.now()
+        self._close: tuple[int, str] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Connection {self._label} {self._session!r}>"
+
+    async def serve(self) -> None:
+        """Greet, then read until the end. All utterances are stopped when this returns."""
+        self._gateway.connections += 1
+        metrics.connections.set(self._gateway.connections)
+        try:
+            await self._send(ready_event(self._gateway))
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._watch, tasks.cancel_scope)
+                await self._read(tasks)
+                tasks.cancel_scope.cancel()
+        finally:
+            self._session.close()
+            for utterance in list(self._utterances.values()):
+                utterance.cancel()
+            self._gateway.connections -= 1
+            metrics.connections.set(self._gateway.connections)
+            with anyio.CancelScope(shield=True), anyio.move_on_after(2):
+                await self._hang_up()
+
+    # ---- reading ----
+
+    async def _read(self, tasks: TaskGroup) -> None:
+        while self._close is None:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            self._heard_at = self._gateway.clock.now()
+            raw: str | bytes = message["bytes"] if message.get("bytes") is not None else message["text"]
+            try:
+                for event in self._dialect.decode(raw):
+                    await self._handle(event, tasks)
+            except RealtimeError as error:
+                await self._refuse(error)
+
+    async def _handle(self, event: wire.Event, tasks: TaskGroup) -> None:
+        if not self._session.receive(event):
+            return
+        try:
+            if isinstance(event, wire.Open):
+                await self._open(event, tasks)
+            elif isinstance(event, wire.Ping):
+                await self._send(wire.Pong(event.data))
+            else:
+                self._pass_on(event)
+        except RealtimeError as error:
+            error.utterance = getattr(event, "utterance", None)
+            self._stop(error.utterance)
+            await self._refuse(error)
+
+    async def _open(self, event: wire.Open, tasks: TaskGroup) -> None:
+        budget = event.budget.over(self._profile(event.budget.profile))
+        self._check_format(event.format)
+        request = Request(
+            event.voice,
+            event.language,
+            event.speed,
+            event.emotion,
+            event.priority,
+            budget,
+            seed=event.seed,
+            has_cache=event.cache,
+            api_key=self._api_key,
+        )
+        utterance = self._gateway.open(request, event.format)
+        self._utterances[event.utterance] = utterance
+        await self._send(wire.Opened(event.utterance, utterance.voice, event.format, budget))
+        tasks.start_soon(self._speak, event.utterance, utterance, event.words)
+
+    def _pass_on(self, event: wire.Event) -> None:
+        utterance = self._utterances.get(getattr(event, "utterance", ""))
+        if utterance is None:
+            return
+        match event:
+            case wire.AppendText():
+                utterance.feed(event.text)
+            case wire.Flush():
+                utterance.flush(event.flush_id)
+            case wire.End():
+                utterance.end()
+            case wire.Played():
+                utterance.played(event.sample)
+            case wire.Cancel():
+                self._outbox.discard(event.utterance)
+                utterance.cancel()
+            case _:
+                raise ProtocolViolation(f"{type(event).__name__} is not for the service")
+
+    def _profile(self, name: str | None) -> Budget:
+        return self._gateway.back.profiles[name or self._gateway.back.default_profile]
+
+    def _check_format(self, wanted: AudioFormat) -> None:
+        rates = self._gateway.back.formats.get(wanted.codec.value, ())
+        if wanted.sample_rate not in rates:
+            raise BadOption(f"{wanted.codec.value} is offered at {', '.join(map(str, rates))} Hz, not at {wanted.sample_rate}")
+
+    # ---- sending ----
+
+    async def _speak(self, client_id: UtteranceId, utterance: Utterance, has_words: bool) -> None:
+        try:
+            await self._gateway.run(utterance, partial(self._send_output, client_id, has_words), self._label)
+        finally:
+            if self._utterances.get(client_id) is utterance:
+                del self._utterances[client_id]
+
+    async def _send_output(self, client_id: UtteranceId, has_words: bool, output: Output) -> None:
+        event = to_event(client_id, output, has_words)
+        if not self._session.can_send(event):
+            return
+        self._session.send(event)
+        await self._outbox.put(self._dialect.encode(event), client_id if isinstance(output, AudioOut) else None)
+
+    async def _send(self, event: wire.ServerEvent) -> None:
+        self._session.send(event)
+        await self._outbox.put(self._dialect.encode(event))
+
+    async def _refuse(self, error: RealtimeError) -> None:
+        metrics.bad_input.labels(error.code).inc()
+        self._stop(error.utterance)
+        event = self._session.refuse(error)
+        if event is not None:
+            await self._outbox.put(self._dialect.encode(event))
+        if self._session.is_hopeless:
+            self._close = (POLICY_VIOLATION, "too many errors in a row")
+
+    async def _write(self, message: str | bytes) -> None:
+        if isinstance(message, bytes):
+            await self._socket.send({"type": "websocket.send", "bytes": message})
+        else:
+            await self._socket.send({"type": "websocket.send", "text": message})
+
+    # ---- ending ----
+
+    def _stop(self, client_id: UtteranceId | None) -> None:
+        utterance = self._utterances.pop(client_id, None) if client_id is not None else None
+        if utterance is not None and client_id is not None:
+            self._outbox.discard(client_id)
+            utterance.cancel()
+
+    async def _watch(self, scope: anyio.CancelScope) -> None:
+        limits, clock = self._gateway.settings.limits, self._gateway.clock
+        while True:
+            await clock.sleep_until(clock.now() + WATCH_S)
+            now, stalled = clock.now(), self._outbox.stalled_since
+            if stalled is not None and now - stalled > limits.slow_client_s:
+                metrics.slow_clients.inc()
+                self._close = (POLICY_VIOLATION, f"slow_client: nothing was read for {limits.slow_client_s:g} s")
+            elif not self._utterances and now - self._heard_at > limits.idle_s:
+                self._close = (GOING_AWAY, f"idle for {limits.idle_s:g} s")
+            elif not self._utterances and self._gateway.is_draining:
+                self._close = (GOING_AWAY, "the service is shutting down")
+            if self._close is not None:
+                scope.cancel()
+                return
+
+    async def _hang_up(self) -> None:
+        if self._socket.client_state is WebSocketState.CONNECTED and self._socket.application_state is WebSocketState.CONNECTED:
+            code, reason = self._close or (GOING_AWAY, "")
+            await self._socket.close(code, reason)

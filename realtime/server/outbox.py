@@ -1,0 +1,72 @@
+"""What waits to be written to one socket: bounded bytes, discardable by utterance.
+
+Whoever puts first writes for all: no writer task, so an idle connection costs nothing and a frame takes one task switch less. When
+full, `put` waits; a reader that lets it stay full too long is the connection's to close (`stalled_since`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from realtime.clock import Clock
+from realtime.types import UtteranceId
+
+Write = Callable[[str | bytes], Awaitable[None]]
+
+
+class Outbox:
+    """Messages in order, `max_bytes` of them at most before `put` waits."""
+
+    def __init__(self, write: Write, max_bytes: int, clock: Clock) -> None:
+        self._write = write
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._queue: deque[tuple[UtteranceId | None, str | bytes]] = deque()
+        self._bytes = 0
+        self._is_writing = False
+        self._room = anyio.Event()
+        self.stalled_since: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<Outbox {len(self._queue)} messages, {self._bytes} of {self._max_bytes} bytes>"
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that wait."""
+        return self._bytes
+
+    async def put(self, message: str | bytes, utterance: UtteranceId | None = None) -> None:
+        """Queue a message and, if nobody is writing, write until the queue is empty. `utterance` makes it discardable."""
+        while self._bytes >= self._max_bytes and self._is_writing:
+            self._room = anyio.Event()
+            await self._room.wait()
+        self._queue.append((utterance, message))
+        self._bytes += len(message)
+        if not self._is_writing:
+            await self._drain()
+
+    def discard(self, utterance: UtteranceId) -> int:
+        """Forget what waits of an utterance's discardable messages; returns how many."""
+        kept = deque(entry for entry in self._queue if entry[0] != utterance)
+        dropped = len(self._queue) - len(kept)
+        self._queue = kept
+        self._bytes = sum(len(message) for _, message in kept)
+        self._room.set()
+        return dropped
+
+    async def _drain(self) -> None:
+        self._is_writing = True
+        try:
+            while self._queue:
+                _, message = self._queue.popleft()
+                self._bytes -= len(message)
+                self.stalled_since = self._clock.now()
+                await self._write(message)
+                self._room.set()
+        finally:
+            self._is_writing = False
+            self.stalled_since = None
+            self._room.set()

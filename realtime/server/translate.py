@@ -1,0 +1,49 @@
+"""Pipeline outputs to wire events, one function; the only place that knows both vocabularies."""
+
+from __future__ import annotations
+
+from realtime.pipeline import outputs as out
+from realtime.types import UtteranceId
+from realtime.wire import events as wire
+
+
+def to_event(utterance: UtteranceId, output: out.Output, has_words: bool = True) -> wire.ServerEvent:
+    """The event that tells the client about an output. `utterance` is the client's own id."""
+    match output:
+        case out.AudioOut():
+            return wire.Audio(utterance, output.sequence, output.start, output.samples, output.engine, output.payload)
+        case out.SegmentOut():
+            words = tuple(wire.Word(w.span.start, w.span.end, round(w.start_ms, 1), round(w.end_ms, 1)) for w in output.words)
+            span = output.span
+            return wire.SegmentStarted(
+                utterance, output.index, span.start, span.end, output.start, output.engine, output.language, words if has_words else ()
+            )
+        case out.SwitchOut():
+            return wire.Switch(utterance, output.from_engine, output.to_engine, output.reason, output.character, output.sample)
+        case out.FlushedOut():
+            return wire.Flushed(utterance, output.flush_id, output.chars, output.samples)
+        case out.TextPausedOut():
+            return wire.TextPaused(utterance, output.pending_chars)
+        case out.TextResumedOut():
+            return wire.TextResumed(utterance)
+        case out.CancelledOut():
+            return wire.Cancelled(utterance, output.heard_chars, round(output.heard_ms, 1))
+        case out.DoneOut():
+            lost = output.underruns
+            return wire.Done(
+                utterance,
+                output.usage,
+                None if output.ttfa_ms is None else round(output.ttfa_ms, 2),
+                wire.Underruns(lost.count, round(lost.total_ms, 1), round(lost.worst_ms, 1)),
+                output.switches,
+            )
+        case out.FailedOut():
+            return wire.Error(
+                output.code,
+                output.message,
+                output.retryable,
+                output.retry_after_ms,
+                utterance,
+                output.heard_chars,
+                round(output.heard_ms, 1),
+            )
