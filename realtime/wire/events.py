@@ -1,6 +1,7 @@
 """The neutral events: what any dialect's messages mean.
 
-Every field carries its rule (`realtime.wire.rules`), from which the native dialect, the JSON Schema and the reference page are made. Long because all messages stand in one list, to be read side by side.
+Every field carries its rule (`realtime.wire.rules`), from which the native dialect, the JSON Schema and the reference page are made.
+Long because all messages stand in one list, to be read side by side.
 
 Units, everywhere in this file:
 - *text positions* count Unicode code points of the utterance's text, that is of all its `AppendText`s joined; `Open.context` is

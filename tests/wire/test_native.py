@@ -282,6 +282,11 @@ def test_malformed_msgpack_and_bombs(message: bytes) -> None:
         NativeMsgpack().decode(message)
 
 
+def test_msgpack_extensions_are_not_ours() -> None:
+    with pytest.raises(ProtocolViolation, match="extension type 1 is not used"):
+        NativeMsgpack().decode(b"\x82\xa4type\xa4ping\xa4data\xd4\x01\x00")
+
+
 def parses_or_is_refused(dialect: Native, role: Role, message: Message) -> None:
     """The invariant: a tuple of events, or one of the declared errors; nothing else, whatever comes."""
     try:
