@@ -1,0 +1,213 @@
+"""The acoustic model cut into the graphs that the runtime calls: each functional, at batch 1 unless it says otherwise.
+
+    text_encoder   ids                      -> hidden text
+    variance       hidden text and company  -> pitch, energy, augmented text, what the duration loop needs of it
+    memory         packed memory            -> keys and values for every step, memory's share of the decoder input
+    decoder_step   one step of B jobs       -> frames, the step's own keys and values
+    postnet        n frames with state      -> residuals, delayed by the look-ahead
+
+(The duration loop is built in `duration_graph.py`.) Folded into the weights: sqrt(units) and the last prenet layer into the decoder's
+input projection, 1/sqrt(d_head) into the queries, both output projections of an attention layer into one matrix.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from realtime.engines.sambert.checkpoint.decoder import HybridDecoder, PncaBlock, Postnet
+from realtime.engines.sambert.checkpoint.encoder import TextEncoder
+from realtime.engines.sambert.checkpoint.layers import sinusoid_table
+from realtime.engines.sambert.checkpoint.variance import VarianceAdaptor
+
+SPARE_POSITIONS = 256
+"""Rows of the position table beyond `max_len`, so that a text somewhat over it still speaks."""
+
+
+class TextEncoderGraph(nn.Module):
+    """ling int64 [1,T,4] -> text_hid [1,T,P], T up to max_len + SPARE_POSITIONS."""
+
+    position: Tensor
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        given = encoder.ling_enc.position_enc.position_enc[0]
+        longer = sinusoid_table(given.shape[0] + SPARE_POSITIONS, given.shape[1])[given.shape[0] :]
+        self.register_buffer("position", torch.cat([given, longer])[None])
+
+    def forward(self, ling: Tensor) -> Tensor:
+        """See the class."""
+        enc = self.encoder.ling_enc
+        x = self.encoder.embed(ling) * enc.scale + self.position[:, : ling.shape[1]]
+        for block in enc.fft:
+            x, _ = block(x)
+        out: Tensor = self.encoder.ling_proj(enc.ln(x))
+        return out
+
+
+class VarianceGraph(nn.Module):
+    """text_hid, spk_hid, emo_hid [1,T,*], pitch_offset, energy_offset [1,T] -> pitch, energy [1,T], text_aug [1,T,P], gates [T,4H].
+
+    `gates` is the condition's share of the duration LSTM's first layer, biases included: all of it that does not depend on the loop.
+    """
+
+    def __init__(self, adaptor: VarianceAdaptor) -> None:
+        super().__init__()
+        self.adaptor = adaptor
+        lstm = adaptor.duration_predictor.lstm
+        self.prenet_width = adaptor.duration_predictor.lstm.input_size - adaptor.pitch_predictor.fsmn.ffn_lst[0].w_1.in_channels  # type: ignore[union-attr, operator]
+        self.register_buffer("weight", lstm.weight_ih_l0[:, self.prenet_width :].clone())
+        self.register_buffer("bias", lstm.bias_ih_l0 + lstm.bias_hh_l0)
+
+    def forward(self, text_hid: Tensor, spk_hid: Tensor, emo_hid: Tensor, pitch_offset: Tensor, energy_offset: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        given = torch.cat([text_hid, spk_hid, emo_hid], dim=-1)
+        pitch = self.adaptor.pitch_predictor(given) + pitch_offset
+        energy = self.adaptor.energy_predictor(given) + energy_offset
+        text_aug = self.adaptor.augment(text_hid, pitch, energy)
+        condition = torch.cat([text_aug, spk_hid, emo_hid], dim=-1)
+        return pitch, energy, text_aug, F.linear(condition[0], self.weight, self.bias)  # type: ignore[arg-type]
+
+
+class MemoryGraph(nn.Module):
+    """memory [M,D] -> keys [M,L,H,d], values [M,L,H,d], base [M,U]: the memory's share of every decoder step."""
+
+    def __init__(self, decoder: HybridDecoder) -> None:
+        super().__init__()
+        blocks = [block.pnca_attn for block in decoder.pnca]
+        self.layers, self.heads, self.d_head = len(blocks), blocks[0].heads, blocks[0].d_head  # type: ignore[union-attr]
+        units = self.heads * self.d_head  # type: ignore[operator]
+        weights = torch.stack([a.w_h_kv.weight for a in blocks])  # type: ignore[union-attr, misc]
+        biases = torch.stack([a.w_h_kv.bias for a in blocks])  # type: ignore[union-attr, misc]
+        width = weights.shape[2]
+        self.register_buffer("k_weight", weights[:, :units].reshape(-1, width))
+        self.register_buffer("v_weight", weights[:, units:].reshape(-1, width))
+        self.register_buffer("k_bias", biases[:, :units].reshape(-1))
+        self.register_buffer("v_bias", biases[:, units:].reshape(-1))
+        self.register_buffer("in_weight", decoder.dec_in_proj.weight[:, :width] * decoder.scale)
+        self.register_buffer("in_bias", decoder.dec_in_proj.bias * decoder.scale)
+
+    def forward(self, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See the class."""
+        shape = (-1, self.layers, self.heads, self.d_head)
+        keys = F.linear(memory, self.k_weight, self.k_bias).reshape(shape)  # type: ignore[arg-type]
+        values = F.linear(memory, self.v_weight, self.v_bias).reshape(shape)  # type: ignore[arg-type]
+        return keys, values, F.linear(memory, self.in_weight, self.in_bias)  # type: ignore[arg-type]
+
+
+class DecoderLayerGraph(nn.Module):
+    """One layer of one step for B jobs; both attentions run as one of 2 H heads over the same number of slots."""
+
+    def __init__(self, block: PncaBlock) -> None:
+        super().__init__()
+        attn = block.pnca_attn
+        self.norm, self.heads, self.d_head = attn.layer_norm, attn.heads, attn.d_head
+        units = self.heads * self.d_head
+        scale = torch.ones(3 * units)
+        scale[:units] = self.d_head**-0.5
+        self.qkv = _linear(attn.w_x_qkv.weight * scale[:, None], attn.w_x_qkv.bias * scale)
+        self.out = _linear(torch.cat([attn.fc_x.weight, attn.fc_h.weight], dim=1), attn.fc_x.bias + attn.fc_h.bias)
+        self.ffn_norm = block.pos_ffn.layer_norm
+        first, second = block.pos_ffn.w_1, block.pos_ffn.w_2
+        assert first.bias is not None and second.bias is not None
+        self.inner = _linear(first.weight[:, :, 0], first.bias)
+        self.outer = _linear(second.weight[:, :, 0], second.bias)
+
+    def forward(self, x: Tensor, windows: tuple[Tensor, Tensor, Tensor, Tensor], mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x [B,U]; windows xk [B,H,d,W-1], xv [B,H,W-1,d], hk [B,H,d,W], hv [B,H,W,d]; mask [B,2,1,1,W] -> (x, k [B,H,d], v [B,H,d])."""
+        xk, xv, hk, hv = windows
+        q, k, v = self.qkv(self.norm(x)).reshape(-1, 3, self.heads, self.d_head).unbind(1)
+        keys = torch.stack([torch.cat([xk, k[..., None]], dim=-1), hk], dim=1)
+        values = torch.stack([torch.cat([xv, v[:, :, None]], dim=2), hv], dim=1)
+        weights = torch.softmax(q[:, None, :, None] @ keys + mask, dim=-1)
+        x = x + self.out((weights @ values).flatten(1))
+        return x + self.outer(torch.relu(self.inner(self.ffn_norm(x)))), k, v
+
+
+class DecoderStepGraph(nn.Module):
+    """One decoder step for B jobs.
+
+    frame [B,mels] the last frame of the step before (zeros at the start), base [B,U] of this step; the windows hold slots in any order
+    (there is no position code): xk [L,B,H,d,W-1], xv [L,B,H,W-1,d] own past steps, hk [L,B,H,d,W], hv [L,B,H,W,d] memory rows ahead;
+    mask [B,2,1,1,W] is 0 for a filled slot and very negative for an empty one (the last slot of the past is this step).
+    -> frames [B, r*mels], k and v [L,B,H,d] to be put into the past.
+    """
+
+    def __init__(self, decoder: HybridDecoder) -> None:
+        super().__init__()
+        linears = [part for part in decoder.prenet.fcs if isinstance(part, nn.Linear)]
+        self.hidden = nn.ModuleList(linears[:-1])
+        memory = decoder.dec_in_proj.in_features - decoder.pnca[0].pnca_attn.w_x_qkv.in_features  # type: ignore[union-attr, operator]
+        own = decoder.dec_in_proj.weight[:, memory:] * decoder.scale
+        self.into = _linear(own @ linears[-1].weight, own @ linears[-1].bias)
+        self.layers = nn.ModuleList(DecoderLayerGraph(block) for block in decoder.pnca)  # type: ignore[arg-type]
+        self.norm, self.out = decoder.ln, decoder.dec_out_proj
+
+    def forward(self, frame: Tensor, base: Tensor, xk: Tensor, xv: Tensor, hk: Tensor, hv: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See the class."""
+        u = frame
+        for linear in self.hidden:
+            u = torch.relu(linear(u))
+        x = self.into(u) + base
+        keys, values = [], []
+        for i, layer in enumerate(self.layers):
+            x, k, v = layer(x, (xk[i], xv[i], hk[i], hv[i]), mask)
+            keys.append(k)
+            values.append(v)
+        return self.out(self.norm(x)), torch.stack(keys), torch.stack(values)
+
+
+class PostnetGraph(nn.Module):
+    """The postnet over a chunk, with the delay lines of its memory blocks as explicit state.
+
+    Layer i runs `right` frames behind its input, so the residual comes `delay` = sum of the look-aheads behind the frames. Frames
+    outside [0, length) count as zeros in the convolutions (after the first feed-forward), which `start` and `length` tell.
+    frames [1,n,mels] (their first is frame `start`), cache_i [1,units,left+right], skip_i [1,width,right], LSTM h and c [1,1,H]
+    -> residual [1,n-drop,mels] and the states. `drop` cuts leading outputs that lie before frame 0.
+    """
+
+    def __init__(self, postnet: Postnet) -> None:
+        super().__init__()
+        self.postnet = postnet
+        self.taps = [(block.left, block.right) for block in postnet.fsmn.memory_block_lst]
+
+    def initial_state(self) -> dict[str, Tensor]:
+        """Zeros by input name."""
+        state: dict[str, Tensor] = {}
+        for i, (ffn, (left, right)) in enumerate(zip(self.postnet.fsmn.ffn_lst, self.taps, strict=True)):
+            width, units = ffn.w_1.in_channels, ffn.w_2.out_channels  # type: ignore[union-attr]
+            state[f"cache{i}"] = torch.zeros(1, units, left + right)  # type: ignore[arg-type]
+            if right and width == units:
+                state[f"skip{i}"] = torch.zeros(1, width, right)  # type: ignore[arg-type]
+        hidden = self.postnet.lstm.hidden_size
+        return {**state, "h": torch.zeros(1, 1, hidden), "c": torch.zeros(1, 1, hidden)}
+
+    def forward(self, frames: Tensor, start: Tensor, length: Tensor, drop: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """See the class; start, length, drop int64 [1]."""
+        new: dict[str, Tensor] = {}
+        x = frames.transpose(1, 2)
+        at = torch.arange(frames.shape[1]) + start
+        for i, (ffn, block) in enumerate(zip(self.postnet.fsmn.ffn_lst, self.postnet.fsmn.memory_block_lst, strict=True)):
+            left, right = self.taps[i]
+            inside = ((at >= 0) & (at < length)).to(x.dtype)[None, None]
+            c = torch.cat([state[f"cache{i}"], ffn(x) * inside], dim=-1)
+            new[f"cache{i}"] = c[..., c.shape[-1] - left - right :]
+            at = at - right
+            m = block.conv_dw(c) + c[..., left : c.shape[-1] - right]  # type: ignore[operator]
+            if f"skip{i}" in state:
+                joined = torch.cat([state[f"skip{i}"], x], dim=-1)
+                new[f"skip{i}"] = joined[..., joined.shape[-1] - right :]
+                m = m + joined[..., : joined.shape[-1] - right]
+            elif m.shape[1] == x.shape[1]:
+                m = m + x
+            x = m
+        hidden, (new["h"], new["c"]) = self.postnet.lstm(x.transpose(1, 2)[:, drop:], (state["h"], state["c"]))
+        return self.postnet.fc(hidden), new
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    out = nn.Linear(weight.shape[1], weight.shape[0])
+    out.weight, out.bias = nn.Parameter(weight.clone(), requires_grad=False), nn.Parameter(bias.clone(), requires_grad=False)
+    return out

@@ -1,0 +1,71 @@
+"""One exported graph, ready to run: a thin face over ONNX Runtime that names inputs and returns arrays.
+
+Sessions of one process never spin: threads that wait by spinning starve the autoregressive loops as soon as another process wants the
+core (a 30-fold slow-down was seen). One thread each unless asked otherwise; memory arenas off, so a long text does not stay in RSS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy.typing as npt
+import onnxruntime as ort
+
+from realtime.errors import ModelMissing
+
+Tensor = npt.NDArray[Any]
+
+
+class Graph(Protocol):
+    """What the runtime needs of a graph, whichever library runs it."""
+
+    @property
+    def inputs(self) -> dict[str, tuple[int | None, ...]]:
+        """Shape of each input; None where it may vary."""
+        ...
+
+    def run(self, feeds: Mapping[str, Tensor]) -> list[Tensor]:
+        """All outputs, in the graph's order."""
+        ...
+
+
+class OrtGraph:
+    """A graph on ONNX Runtime's CPU provider."""
+
+    def __init__(self, source: Path | bytes, threads: int = 1, *, use_arena: bool = False) -> None:
+        """Raises `ModelMissing` when the file is absent or not a readable graph."""
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.enable_cpu_mem_arena = use_arena
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        where = str(source) if isinstance(source, Path) else "graph"
+        if isinstance(source, Path) and not source.is_file():
+            raise ModelMissing(f"{where}: file is missing; run `realtime models verify` and export the voice again")
+        try:
+            self._session = ort.InferenceSession(str(source) if isinstance(source, Path) else source, options, providers=["CPUExecutionProvider"])
+        except _UNREADABLE as error:
+            raise ModelMissing(f"{where}: not a readable graph ({str(error)[:200]}); run `realtime models verify`") from error
+        self.inputs: dict[str, tuple[int | None, ...]] = {
+            one.name: tuple(d if isinstance(d, int) else None for d in one.shape) for one in self._session.get_inputs()
+        }
+        self._outputs: Sequence[str] = [one.name for one in self._session.get_outputs()]
+
+    def run(self, feeds: Mapping[str, Tensor]) -> list[Tensor]:
+        """See `Graph`."""
+        return cast(list[Tensor], self._session.run(self._outputs, dict(feeds)))
+
+
+def _ort_errors() -> tuple[type[Exception], ...]:
+    """ONNX Runtime's own exceptions share no base but Exception; these are what opening a damaged file raises."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    names = ("InvalidProtobuf", "InvalidGraph", "NoSuchFile", "Fail", "InvalidArgument", "NotImplemented", "RuntimeException")
+    return (*(getattr(state, name) for name in names), RuntimeError, ValueError)
+
+
+_UNREADABLE = _ort_errors()
