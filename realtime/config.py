@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from realtime.errors import BadOption
@@ -34,6 +34,11 @@ class ServerSettings(Section):
     drain_s: float = Field(30.0, ge=0, description="how long running utterances may finish after SIGTERM")
     data_dir: Path = Field(Path.home() / ".local" / "share" / "realtime", description="keys, models and voice packs")
     web_player: bool = Field(True, description="serve the page at /")
+
+    @field_validator("data_dir")
+    @classmethod
+    def _expand(cls, path: Path) -> Path:
+        return path.expanduser()
 
 
 class LimitSettings(Section):
@@ -81,10 +86,20 @@ class EngineSettings(Section):
 class BreakerSettings(Section):
     """When an engine is taken off the live path and when it returns."""
 
-    window_s: float = 30.0
-    failures: int = 3
-    cool_down_s: float = 60.0
-    good_canaries: int = 2
+    window_s: float = Field(30.0, gt=0, description="results older than this are forgotten")
+    least_results: int = Field(5, ge=1, description="fewer than this in the window never open it")
+    bad_share: float = Field(0.5, gt=0, le=1, description="it opens from this share of failures or missed deadlines on")
+    cool_down_s: float = Field(60.0, ge=0, description="then canaries are tried off the live path")
+    good_canaries: int = Field(3, ge=1, description="in a row, until it closes again")
+
+
+class AdmissionSettings(Section):
+    """Who is turned away rather than served badly. Per API key; without keys all callers share one allowance."""
+
+    per_second: float = Field(50.0, gt=0, description="utterances begun per second and key, on average")
+    burst: int = Field(200, ge=1, description="utterances begun at once")
+    streams_per_key: int = Field(1_000, ge=1, description="utterances in progress per key; one more is `overloaded`")
+    waiting_jobs: int = Field(20_000, ge=1, description="segments waiting in the whole service")
 
 
 class CacheSettings(Section):
@@ -112,6 +127,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     text: TextSettings = TextSettings()
     breaker: BreakerSettings = BreakerSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     cache: CacheSettings = CacheSettings()
     log: LogSettings = LogSettings()
     chain: tuple[str, ...] = Field((), description="engines from best to last resort; empty: what is installed")
@@ -146,7 +162,7 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
             raise BadOption(f"{path}: not valid TOML: {error}") from None
     try:
         settings = Settings(**table)
-        return settings if not overrides else Settings.model_validate(_merge(settings.model_dump(), overrides))
+        return settings.model_copy(update={key: _overridden(settings, key, value) for key, value in overrides.items()})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -156,6 +172,12 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:
 def api_key_from_environment() -> str | None:
     """The key that commands send when none is given on the command line."""
     return os.environ.get("REALTIME_API_KEY")
+
+
+def _overridden(settings: Settings, key: str, value: Any) -> Any:
+    """A field with `value` over it, validated like the file's."""
+    merged = _merge(settings.model_dump()[key], value) if isinstance(value, dict) else value
+    return TypeAdapter(Settings.model_fields[key].annotation).validate_python(merged)
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
