@@ -1,4 +1,7 @@
-"""FLAC (RFC 9639) as one stream of unknown length: the STREAMINFO block says 0 samples and no MD5, as the format allows. 16 bit, exact."""
+"""FLAC (RFC 9639) as one stream of unknown length: the STREAMINFO block says 0 samples and no MD5, as the format allows. 16 bit, exact.
+
+FFmpeg, libFLAC and SoX play it; Python's `soundfile` can't, it seeks after each read and libsndfile refuses that without a length.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from realtime.errors import ProtocolViolation
 from realtime.types import AudioFormat
 
 NATIVE_RATES = (8000, 16000, 24000, 48000)
-BITRATES = (6_000, 510_000)  # RFC 6716 section 2.1.1
+BITRATES = (6_000, 256_000)  # RFC 6716 section 2.1.1; the upper one is FFmpeg's limit for one channel
 DECODED_RATE = 48_000
 PACKET_MS = 20
 PRE_SKIP = 312  # at 48 kHz: libopus' look-ahead for application=audio, as its OpusHead states
