@@ -1,0 +1,81 @@
+"""Speak a fixed sentence before taking work: makes lazy initialisation happen now, and measures how fast this host is.
+
+A test voice's declared pace counts where it is slower than what was measured, as the worker will keep to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from realtime.clock import Clock
+from realtime.engines.base import Chunk, Done, Engine, EngineInfo, Failed, Job
+from realtime.errors import EngineFailed
+from realtime.workers.interface import LevelRate
+
+SENTENCES = {"zh": "您好，很高兴为您服务。", "en": "Hello, how may I help you today?"}
+MAX_STEPS = 100_000  # a sentence of three seconds takes tens; more means that the engine turns in circles
+
+
+def warm_up(engine: Engine, clock: Clock, is_measured: bool, budget_s: float, tell: Callable[[str], None]) -> dict[str, LevelRate]:
+    """Rates by quality level, from the fastest level up until the budget is spent; levels not reached are absent.
+
+    Raises `EngineFailed` if the sentence can't be spoken.
+    """
+    info = engine.info
+    if not info.voices:
+        return {}
+    began = clock.now()
+    tell("warming up")
+    rates = {info.levels[-1].name: measure(engine, clock, info.levels[-1].name)}
+    if not is_measured:
+        return rates
+    for level in reversed(info.levels):
+        if clock.now() - began > budget_s:
+            break
+        tell(f"measuring level {level.name}")
+        rates[level.name] = measure(engine, clock, level.name)
+    return rates
+
+
+def with_rates(info: EngineInfo, rates: dict[str, LevelRate]) -> EngineInfo:
+    """The info with measured figures in its levels."""
+    levels = tuple(
+        replace(level, rtf=rates[level.name].rtf, first_chunk_s=rates[level.name].first_chunk_s) if level.name in rates else level
+        for level in info.levels
+    )
+    return replace(info, levels=levels)
+
+
+def measure(engine: Engine, clock: Clock, level: str) -> LevelRate:
+    """Speak the sentence once at a level. Raises `EngineFailed` if that yields no sound."""
+    voice = engine.info.voices[0]
+    language = next((name for name in voice.languages if name in SENTENCES), None)
+    text = SENTENCES[language or "en"]
+    began = clock.now()
+    engine.start(Job("warm-up", text, voice.id, language or voice.languages[0], level=level))
+    first_s, first_audio_s, audio_s = 0.0, 0.0, 0.0
+    for _ in range(MAX_STEPS):
+        for event in engine.step():
+            if isinstance(event, Failed):
+                raise EngineFailed(f"warm-up failed: {event.message}")
+            if isinstance(event, Chunk):
+                audio_s += len(event.samples) / event.sample_rate
+                if not first_s:
+                    first_s, first_audio_s = clock.now() - began, audio_s
+            elif isinstance(event, Done):
+                if audio_s <= 0.0:
+                    raise EngineFailed("warm-up yielded no sound")
+                measured = LevelRate((clock.now() - began) / audio_s, first_s)
+                return _slowed(engine.info, level, measured, first_audio_s)
+    engine.cancel("warm-up")
+    raise EngineFailed(f"warm-up did not end within {MAX_STEPS} steps")
+
+
+def _slowed(info: EngineInfo, level: str, measured: LevelRate, first_audio_s: float) -> LevelRate:
+    """What was measured, or the declared pace of a test voice where that is slower."""
+    declared = next(known for known in info.levels if known.name == level)
+    if not info.is_test_voice or declared.rtf is None:
+        return measured
+    first_s = (declared.first_chunk_s or 0.0) + declared.rtf * first_audio_s
+    return LevelRate(max(measured.rtf, declared.rtf), max(measured.first_chunk_s, first_s))
