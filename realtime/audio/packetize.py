@@ -25,7 +25,7 @@ class LastFrame:
 class Packetizer:
     """Cuts pushed chunks into frames of exactly `frame_samples`, in order, nothing lost.
 
-    Holds back less than one frame. Each sample is copied once, whatever the size of the chunks.
+    Holds back less than one frame. A sample is copied two or three times, whatever the size of the chunks.
     """
 
     def __init__(self, frame_samples: int) -> None:
@@ -42,12 +42,11 @@ class Packetizer:
 
     def push(self, samples: Samples) -> list[Samples]:
         """Every frame that is full now; each has shape [frame_samples]."""
-        if len(samples):
-            self._parts.append(samples)
-            self._pending += len(samples)
+        self._pending += len(samples)
         if self._pending < self.frame_samples:
+            self._parts.append(samples.copy())  # the caller may reuse its chunk
             return []
-        joined = np.concatenate(self._parts)  # copies, so the caller may reuse its chunk
+        joined = np.concatenate([*self._parts, samples])
         count = len(joined) // self.frame_samples
         rest = joined[count * self.frame_samples :]
         self._parts, self._pending = ([rest] if len(rest) else []), len(rest)

@@ -94,7 +94,7 @@ class Splicer:
         """`tail` up to where the crossfade's middle falls on the quietest point near its end."""
         half_fade = self._samples(FADE_MS) // 2
         window = tail[-self._samples(SEARCH_MS) :]
-        at = quietest_point(window, self.sample_rate)
+        at = quietest_point(window, self.sample_rate, width_ms=FADE_MS)
         around = window[max(0, at - half_fade) : at + half_fade]
         end = window[-2 * half_fade :]
         if len(window) <= 2 * half_fade or _power(around) > WORTHWHILE * _power(end):

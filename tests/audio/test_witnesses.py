@@ -1,4 +1,4 @@
-"""Decoders that are not ours read our streams: SoX, libsndfile and FFmpeg, from a whole file and from a pipe that gives a few bytes at a time."""
+"""Decoders that are not ours read our streams: SoX, libsndfile and FFmpeg, whole and from a pipe that gives a few bytes at a time."""
 
 from __future__ import annotations
 
