@@ -130,7 +130,8 @@ _VOCODER_IGNORED = {"out_channels", "nonlinear_activation", "nonlinear_activatio
 def acoustic_dims(params: Mapping[str, Any], where: str = "am/config.yaml") -> AcousticDims:
     """Check and freeze the acoustic parameters (row counts of the tables included).
 
-    Raises `ModelMissing` naming the first key that is missing, unknown, of the wrong type, or of a model that can't be spoken (FP, MAS_byte).
+    Raises `ModelMissing` naming the first key that is missing, unknown or of the wrong type, or the kind of model (FP, MAS_byte) that
+    can't be spoken.
     """
     refuse_unspeakable(params, where)
     kept = {key: value for key, value in params.items() if not key.endswith("_dropout") and key not in _ACOUSTIC_IGNORED}

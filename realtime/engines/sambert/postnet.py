@@ -32,7 +32,7 @@ class PostnetStream:
         self._waiting.append(frames)
         ready = known + frames.shape[0]
         is_last = ready >= self._length
-        if not is_last and ready <= self._delay or known >= self._length:
+        if (not is_last and ready <= self._delay) or known >= self._length:
             return np.zeros((0, frames.shape[1]), np.float32)
         block = np.concatenate(self._waiting)
         self._waiting = []

@@ -47,7 +47,9 @@ class OrtGraph:
         if isinstance(source, Path) and not source.is_file():
             raise ModelMissing(f"{where}: file is missing; run `realtime models verify` and export the voice again")
         try:
-            self._session = ort.InferenceSession(str(source) if isinstance(source, Path) else source, options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(
+                str(source) if isinstance(source, Path) else source, options, providers=["CPUExecutionProvider"]
+            )
         except _UNREADABLE as error:
             raise ModelMissing(f"{where}: not a readable graph ({str(error)[:200]}); run `realtime models verify`") from error
         self.inputs: dict[str, tuple[int | None, ...]] = {

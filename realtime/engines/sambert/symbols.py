@@ -132,7 +132,9 @@ class Vocabulary:
         for name, count in rows.items():
             have = len(self.tables[name])
             if count - have not in (2, 3):
-                raise ModelMissing(f"{where}: the {name} table has {have} entries, but its embedding {count} rows (expected {have + 2} or {have + 3})")
+                raise ModelMissing(
+                    f"{where}: the {name} table has {have} entries, but its embedding {count} rows (expected {have + 2} or {have + 3})"
+                )
 
 
 def read_dict_file(text: str) -> tuple[str, ...]:

@@ -53,7 +53,9 @@ class CausalStream:
 
     def __init__(self, graph: Graph, dims: VocoderDims, source: SineSource | None = None) -> None:
         self._graph, self._dims, self._source = graph, dims, source
-        self._state = {name: np.zeros([d or 1 for d in shape], np.float32) for name, shape in graph.inputs.items() if name not in ("x", "excitation")}
+        self._state = {
+            name: np.zeros([d or 1 for d in shape], np.float32) for name, shape in graph.inputs.items() if name not in ("x", "excitation")
+        }
 
     def push(self, mel: Array, is_last: bool = False) -> Array:
         """See `VocoderStream`; every frame's samples come at once."""

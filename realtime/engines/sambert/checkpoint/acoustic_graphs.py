@@ -61,7 +61,9 @@ class VarianceGraph(nn.Module):
         self.register_buffer("weight", lstm.weight_ih_l0[:, self.prenet_width :].clone())
         self.register_buffer("bias", lstm.bias_ih_l0 + lstm.bias_hh_l0)
 
-    def forward(self, text_hid: Tensor, spk_hid: Tensor, emo_hid: Tensor, pitch_offset: Tensor, energy_offset: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, text_hid: Tensor, spk_hid: Tensor, emo_hid: Tensor, pitch_offset: Tensor, energy_offset: Tensor
+    ) -> tuple[Tensor, ...]:
         """See the class."""
         given = torch.cat([text_hid, spk_hid, emo_hid], dim=-1)
         pitch = self.adaptor.pitch_predictor(given) + pitch_offset
@@ -145,7 +147,9 @@ class DecoderStepGraph(nn.Module):
         self.layers = nn.ModuleList(DecoderLayerGraph(block) for block in decoder.pnca)  # type: ignore[arg-type]
         self.norm, self.out = decoder.ln, decoder.dec_out_proj
 
-    def forward(self, frame: Tensor, base: Tensor, xk: Tensor, xv: Tensor, hk: Tensor, hv: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, frame: Tensor, base: Tensor, xk: Tensor, xv: Tensor, hk: Tensor, hv: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """See the class."""
         u = frame
         for linear in self.hidden:
@@ -184,7 +188,9 @@ class PostnetGraph(nn.Module):
         hidden = self.postnet.lstm.hidden_size
         return {**state, "h": torch.zeros(1, 1, hidden), "c": torch.zeros(1, 1, hidden)}
 
-    def forward(self, frames: Tensor, start: Tensor, length: Tensor, drop: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(
+        self, frames: Tensor, start: Tensor, length: Tensor, drop: Tensor, state: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """See the class; start, length, drop int64 [1]."""
         new: dict[str, Tensor] = {}
         x = frames.transpose(1, 2)

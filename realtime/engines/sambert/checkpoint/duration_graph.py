@@ -80,7 +80,9 @@ def duration_graph(predictor: DurationPredictor) -> onnx.ModelProto:
     order = np.concatenate([np.arange(hidden) + part * hidden for part in (0, 1, 3, 2)]).astype(np.int64)
     nodes = [
         helper.make_node("Gather", ["gates", "gate_order"], ["gates_ifog"], axis=1),
-        helper.make_node("Scan", [f"{n}_zero" for n in states] + ["gates_ifog"], [f"{n}_end" for n in states] + ["ys"], body=graph, num_scan_inputs=1),
+        helper.make_node(
+            "Scan", [f"{n}_zero" for n in states] + ["gates_ifog"], [f"{n}_end" for n in states] + ["ys"], body=graph, num_scan_inputs=1
+        ),
         helper.make_node("Squeeze", ["ys", "last_axis"], ["log_duration"]),
     ]
     weights = [w for w in body.weights if w.name != "split_gates"]

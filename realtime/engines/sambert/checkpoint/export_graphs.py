@@ -67,7 +67,13 @@ def export_text_encoder(encoder: TextEncoder) -> bytes:
 def export_variance(adaptor: VarianceAdaptor, widths: tuple[int, int, int]) -> bytes:
     """See `VarianceGraph`; widths of text, speaker and emotion."""
     text, speaker, emotion = (torch.zeros(1, 7, width) for width in widths)
-    inputs = {"text_hid": text, "spk_hid": speaker, "emo_hid": emotion, "pitch_offset": torch.zeros(1, 7), "energy_offset": torch.zeros(1, 7)}
+    inputs = {
+        "text_hid": text,
+        "spk_hid": speaker,
+        "emo_hid": emotion,
+        "pitch_offset": torch.zeros(1, 7),
+        "energy_offset": torch.zeros(1, 7),
+    }
     outputs = ["pitch", "energy", "text_aug", "gates"]
     axes: dict[str, dict[int, str]] = {name: {1: "symbols"} for name in (*inputs, *outputs[:3])}
     return to_onnx(VarianceGraph(adaptor), inputs, outputs, {**axes, "gates": {0: "symbols"}})

@@ -22,7 +22,15 @@ class Conv(nn.Module):
     """Convolution over time, causal (left padding only) or symmetric. Key `conv1d`."""
 
     def __init__(
-        self, width_in: int, width_out: int, size: int, dims: VocoderDims, *, dilation: int = 1, stride: int = 1, padding: tuple[int, int] | None = None
+        self,
+        width_in: int,
+        width_out: int,
+        size: int,
+        dims: VocoderDims,
+        *,
+        dilation: int = 1,
+        stride: int = 1,
+        padding: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.conv1d = NormedWeight((width_out, width_in, size), width_out, dims.use_weight_norm, dims.bias)

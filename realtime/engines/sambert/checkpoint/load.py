@@ -30,7 +30,9 @@ def load_strict(module: nn.Module, state: State, where: str, prefix: str = "") -
     Raises `ModelMissing` naming the first missing key, wrong shape, or unknown key.
     """
     wanted = module.state_dict()
-    given = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix) and not key.startswith(IGNORED_PREFIXES)}
+    given = {
+        key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix) and not key.startswith(IGNORED_PREFIXES)
+    }
     for key, target in wanted.items():
         if key not in given:
             if _is_derived(prefix + key):
@@ -42,7 +44,9 @@ def load_strict(module: nn.Module, state: State, where: str, prefix: str = "") -
             raise ModelMissing(f"{where}: {prefix + key!r} has shape {list(given[key].shape)}, expected {list(target.shape)}")
     for key in given:
         if key not in wanted:
-            raise ModelMissing(f"{where}: unknown key {prefix + key!r}; the network of this file is not the one its configuration describes")
+            raise ModelMissing(
+                f"{where}: unknown key {prefix + key!r}; the network of this file is not the one its configuration describes"
+            )
     module.load_state_dict({**wanted, **{key: value.to(torch.float32) for key, value in given.items()}})
     module.eval().requires_grad_(False)
 
@@ -61,7 +65,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGED as error:
-        raise ModelMissing(f"{path}: can't be read as a checkpoint ({type(error).__name__}: {str(error).splitlines()[0][:200]}); pull it again") from error
+        raise ModelMissing(
+            f"{path}: can't be read as a checkpoint ({type(error).__name__}: {str(error).splitlines()[0][:200]}); pull it again"
+        ) from error
     if not isinstance(loaded, dict) or "model" not in loaded:
         raise ModelMissing(f"{path}: holds no 'model' entry, so it is not a voice's checkpoint")
     return loaded

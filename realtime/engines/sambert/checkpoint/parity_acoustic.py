@@ -16,7 +16,7 @@ from realtime.engines.sambert.checkpoint.acoustic import AcousticModel, Spoken
 from realtime.engines.sambert.checkpoint.decoder import DecoderTrace, MelDecoder, Postnet
 from realtime.engines.sambert.checkpoint.encoder import TextEncoder, padding_mask
 from realtime.engines.sambert.checkpoint.load import load_strict
-from realtime.engines.sambert.checkpoint.parity_case import Arrays, Case, Measured, Ruler, tensor
+from realtime.engines.sambert.checkpoint.parity_case import Case, Measured, Ruler, tensor
 from realtime.engines.sambert.checkpoint.variance import DurationPosition, Prosody, VarianceAdaptor, places, regulate
 from realtime.engines.sambert.decoding import Decoder, DecoderState, Memory
 from realtime.engines.sambert.dims import AcousticDims, acoustic_dims
@@ -183,7 +183,10 @@ def check_mel_decoder(case: Case) -> Iterator[Measured]:
     """Steps with given bands; started anywhere."""
     dims = _dims(case)
     decoder = _loaded(MelDecoder(dims), case, "mel_decoder.")
-    graphs = {"memory": OrtGraph(export.export_memory(decoder.mel_dec)), "decoder_step": OrtGraph(export.export_decoder_step(decoder.mel_dec))}
+    graphs = {
+        "memory": OrtGraph(export.export_memory(decoder.mel_dec)),
+        "decoder_step": OrtGraph(export.export_decoder_step(decoder.mel_dec)),
+    }
     for file, io in case.ios:
         bands = (int(case.shared("x_band_width", io)), int(case.shared("h_band_width", io)))
         memory, trace = tensor(io["memory"]), DecoderTrace()
@@ -283,7 +286,9 @@ def _compare_spoken(ruler: Ruler, spoken: Spoken) -> None:
     ruler.compare("postnet_outputs", spoken.postnet_outputs)
 
 
-def _runtime_acoustic(ruler: Ruler, model: AcousticModel, graphs: Mapping[str, OrtGraph], ids: Mapping[str, Array], forced: Array | None) -> None:
+def _runtime_acoustic(
+    ruler: Ruler, model: AcousticModel, graphs: Mapping[str, OrtGraph], ids: Mapping[str, Array], forced: Array | None
+) -> None:
     dims, r = model.dims, model.dims.outputs_per_step
     (text_hid,) = graphs["text_encoder"].run({"ling": ids["ling"].astype(np.int64)})
     ruler.compare("text_hid", text_hid)
