@@ -22,7 +22,10 @@ from realtime.pipeline.dispatcher import Dispatcher, Request
 from realtime.pipeline.planning import Planner
 from realtime.pipeline.utterance import UtteranceLimits, UtteranceOptions
 from realtime.pipeline.voices import VoiceBook
+from realtime.scheduling.admission import AdmissionSettings, KeyLimits
+from realtime.scheduling.breaker import BreakerSettings
 from realtime.scheduling.budget import PROFILES
+from realtime.scheduling.desk import SchedulerSettings
 from realtime.scheduling.scheduler import Scheduler
 from realtime.server.auth import Gatekeeper, KeyStore, check_exposure
 from realtime.server.gateway import Backstage, Gateway
@@ -55,7 +58,7 @@ def build_app(settings: Settings, clock: Clock | None = None) -> Starlette:
     check_exposure(settings.server.host, keys, {"insecure": settings.server.insecure, "allow_faults": settings.server.allow_faults})
     chain = settings.chain or installed_chain(settings)
     voices = VoiceBook(chain, settings.default_voice, settings.stand_ins)
-    scheduler = Scheduler()
+    scheduler = Scheduler(scheduler_settings(settings))
     planner = Planner(voices)
     dispatcher = Dispatcher(scheduler, voices, clock, planner)
     pool = Pool(worker_specs(settings, chain), clock, _count_events(dispatcher), allow_faults=settings.server.allow_faults)
@@ -73,7 +76,7 @@ def build_app(settings: Settings, clock: Clock | None = None) -> Starlette:
         formats=_formats(),
         content_type=lambda audio_format: make_encoder(audio_format).content_type,
         workers=lambda: [worker_row(pool, worker.id) for worker in pool.workers()],
-        breakers=lambda: breaker_states(scheduler, chain),
+        breakers=lambda: breaker_states(scheduler, chain, clock.now()),
         inject=lambda body: _inject(pool, body),
         reload=reload,
     )
@@ -123,6 +126,7 @@ def worker_specs(settings: Settings, chain: tuple[str, ...]) -> tuple[WorkerSpec
                 cores=table.cores,
                 rss_limit_mb=table.rss_limit_mb,
                 step_timeout_s=table.step_timeout_s,
+                factory=table.factory,
             )
         )
     return tuple(specs)
@@ -156,9 +160,20 @@ def worker_row(pool: Pool, worker_id: str) -> dict[str, Any]:
     }
 
 
-def breaker_states(scheduler: Scheduler, chain: tuple[str, ...]) -> dict[str, str]:
+def breaker_states(scheduler: Scheduler, chain: tuple[str, ...], now: float) -> dict[str, str]:
     """Engine -> closed, open or half_open."""
-    return {engine: scheduler.breaker_state(engine) for engine in chain}
+    known = scheduler.snapshot(now).breakers
+    return {engine: known[engine].value if engine in known else "closed" for engine in chain}
+
+
+def scheduler_settings(settings: Settings) -> SchedulerSettings:
+    """The scheduler's part of the settings."""
+    admission, breaker = settings.admission, settings.breaker
+    keys = KeyLimits(admission.per_second, admission.burst, admission.streams_per_key)
+    return SchedulerSettings(
+        breaker=BreakerSettings(**breaker.model_dump()),
+        admission=AdmissionSettings(settings.limits.utterances, admission.waiting_jobs, default_limits=keys),
+    )
 
 
 def web_player_dir() -> Path | None:

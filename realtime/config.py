@@ -76,6 +76,7 @@ class TextSettings(Section):
 class EngineSettings(Section):
     """One engine's workers. `options` go to the engine itself, which refuses what it does not know."""
 
+    factory: str | None = Field(None, description="which engine this is, where the table's name is one of its own")
     workers: int = Field(1, ge=0, le=512)
     cores: tuple[int, ...] | None = Field(None, description="cores to pin to; None leaves it to the kernel")
     rss_limit_mb: int | None = Field(None, description="a worker over this is replaced before it is told to leave")
@@ -96,9 +97,9 @@ class BreakerSettings(Section):
 class AdmissionSettings(Section):
     """Who is turned away rather than served badly. Per API key; without keys all callers share one allowance."""
 
-    per_second: float = Field(50.0, gt=0, description="utterances begun per second and key, on average")
-    burst: int = Field(200, ge=1, description="utterances begun at once")
-    streams_per_key: int = Field(1_000, ge=1, description="utterances in progress per key; one more is `overloaded`")
+    per_second: float = Field(200.0, gt=0, description="utterances begun per second and key, on average")
+    burst: int = Field(1_000, ge=1, description="utterances begun at once")
+    streams_per_key: int = Field(2_000, ge=1, description="utterances in progress per key; one more is `overloaded`")
     waiting_jobs: int = Field(20_000, ge=1, description="segments waiting in the whole service")
 
 
@@ -177,7 +178,9 @@ def api_key_from_environment() -> str | None:
 def _overridden(settings: Settings, key: str, value: Any) -> Any:
     """A field with `value` over it, validated like the file's."""
     merged = _merge(settings.model_dump()[key], value) if isinstance(value, dict) else value
-    return TypeAdapter(Settings.model_fields[key].annotation).validate_python(merged)
+    wanted: Any = Settings.model_fields[key].annotation
+    adapter: TypeAdapter[Any] = TypeAdapter(wanted)
+    return adapter.validate_python(merged)
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ changes what should be done.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import anyio
@@ -227,7 +227,7 @@ class Dispatcher:
         if isinstance(event, JobEvent):
             self._on_job_event(event, now)
         elif isinstance(event, WorkerReady):
-            self.voices.learn(event.info)
+            self.voices.learn(replace(event.info, name=event.engine))
             rates = {level: LevelRate(rate.rtf, rate.first_chunk_s) for level, rate in event.rates.items()}
             card = WorkerCard(event.worker_id, event.engine, event.info.capacity, rates, event.info.can_adjust)
             self._scheduler.worker_ready(card, now)

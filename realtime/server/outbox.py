@@ -41,7 +41,8 @@ class Outbox:
     async def put(self, message: str | bytes, utterance: UtteranceId | None = None) -> None:
         """Queue a message and, if nobody is writing, write until the queue is empty. `utterance` makes it discardable."""
         while self._bytes >= self._max_bytes and self._is_writing:
-            self._room = anyio.Event()
+            if self._room.is_set():
+                self._room = anyio.Event()
             await self._room.wait()
         self._queue.append((utterance, message))
         self._bytes += len(message)
