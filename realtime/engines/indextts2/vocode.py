@@ -108,6 +108,17 @@ def snake_of(tensors: Tensors, name: str, logscale: bool) -> Snake:
     return Snake(padded[0], padded[1], np.ascontiguousarray(up))
 
 
+def widened(w: Floats, outputs: bool = True) -> Floats:
+    """Convolution [out, in, k] with zero channels added up to whole vectors of 16, which is faster than handling the rest apart."""
+    out, inputs, _ = w.shape
+    return np.pad(w, ((0, -out % 16 if outputs else 0), (0, -inputs % 16), (0, 0)))
+
+
+def widened_bias(bias: Floats) -> Floats:
+    """A bias for `widened` outputs."""
+    return np.pad(np.asarray(bias, dtype=np.float32), (0, -len(bias) % 16))
+
+
 def transposed(v: Floats, bias: Floats, stride: int, scale: float, kind: Kind) -> Weight:
     """ConvTranspose1d [in, out, k] as a convolution with stride * out channels: row q holds outputs q * stride .. + stride - 1."""
     inputs, outputs, size = v.shape
@@ -127,9 +138,10 @@ class Vocoder:
     def __init__(self, kernels: Kernels, tensors: Tensors, shape: VocoderShape, kind: Kind) -> None:
         self.kernels, self.shape, self.kind = kernels, shape, kind
         inner = Kind.F32 if kind is Kind.F32 else Kind.BF16
-        self.pre = pack(folded(tensors, "conv_pre"), inner, tensors["conv_pre.bias"])
+        pre = folded(tensors, "conv_pre")
+        self.pre = pack(np.pad(pre, ((0, -len(pre) % 16), (0, 0), (0, 0))), inner, widened_bias(tensors["conv_pre.bias"]))
         self.post_snake = snake_of(tensors, "activation_post", shape.snake_logscale)
-        self.post = pack(folded(tensors, "conv_post"), inner, tensors.get("conv_post.bias"))
+        self.post = pack(widened(folded(tensors, "conv_post"), outputs=False), inner, tensors.get("conv_post.bias"))
         self.stages = tuple(self._stage(tensors, i) for i in range(len(shape.upsample_rates)))
         self._buffers: dict[tuple[Any, ...], Any] = {}
 
@@ -144,14 +156,15 @@ class Vocoder:
         rate, size, count = s.upsample_rates[i], s.upsample_kernel_sizes[i], len(s.resblock_kernel_sizes)
         kind = self.kind
         # the mean over the blocks of the stage before is folded into this stage's weights
-        up = transposed(folded(tensors, f"ups.{i}.0"), tensors[f"ups.{i}.0.bias"], rate, 1 / count if i else 1.0, kind)
+        v = widened(folded(tensors, f"ups.{i}.0").transpose(1, 0, 2)).transpose(1, 0, 2)
+        up = transposed(v, widened_bias(tensors[f"ups.{i}.0.bias"]), rate, 1 / count if i else 1.0, kind)
         blocks = []
         for j, dilations in enumerate(s.resblock_dilation_sizes):
             name = f"resblocks.{i * count + j}"
             pairs = []
             for m, dilation in enumerate(dilations):
                 first, second = (
-                    pack(folded(tensors, f"{name}.{part}.{m}"), kind, tensors[f"{name}.{part}.{m}.bias"], CONV_GROUP)
+                    pack(widened(folded(tensors, f"{name}.{part}.{m}")), kind, widened_bias(tensors[f"{name}.{part}.{m}.bias"]), CONV_GROUP)
                     for part in ("convs1", "convs2")
                 )
                 snakes = [snake_of(tensors, f"{name}.activations.{2 * m + k}", s.snake_logscale) for k in (0, 1)]

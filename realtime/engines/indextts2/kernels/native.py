@@ -216,3 +216,7 @@ class Native:
             c_operand(out), address(rows),
         )  # fmt: skip
         self.lib.rt_attention(c.byref(job))
+
+    def gpt(self, job: CGpt) -> None:
+        """Run all transformer blocks; see gpt.h."""
+        self.lib.rt_gpt(c.byref(job))
