@@ -1,0 +1,306 @@
+"""The velocity estimator of the flow decoder on the kernels. Specification section 11.
+
+Time-major rows, the two branches of classifier-free guidance one below the other. What depends on the time alone is a `StepTable`,
+made once per step of a schedule; what depends on the segment alone (content, prompt, style through the input layer) is made once per
+segment; a step multiplies the rest. No masks: all rows of a call have the same length.
+
+Cost: 74 M + 13 k * T products per frame and branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from realtime.engines.indextts2.kernels import Kernels
+from realtime.engines.indextts2.kernels.fallback import sigmoid
+from realtime.engines.indextts2.kernels.native import ACCUMULATE, COPY, GATE, LAYER_NORM, RMS_NORM, SILU_MUL
+from realtime.engines.indextts2.kernels.operand import Operand
+from realtime.engines.indextts2.kernels.packing import Floats, Kind, Weight, pack
+from realtime.engines.indextts2.store import Tensors, folded
+
+RMS_EPS = 1e-5
+FINAL_EPS = 1e-6
+ROPE_BASE = 10000.0
+TIME_SCALE = 1000.0
+GROUP = 512
+"""Values that share a scale when quantised: a whole row of the official width."""
+LAYERS_PER_STEP = 4
+"""Transformer layers between two yields: about 20 ms at 500 frames and two branches on two cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowShape:
+    """Sizes, from config.yaml's `s2mel` section."""
+
+    mels: int
+    width: int
+    heads: int
+    depth: int
+    style: int
+    wavenet_layers: int
+    wavenet_kernel: int
+    wavenet_dilation: int
+    uvit_skips: bool = True
+    long_skip: bool = True
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> FlowShape:
+        """From the parsed section. Raises `ValueError` for settings that this file doesn't implement."""
+        dit, wavenet = config["DiT"], config["wavenet"]
+        if dit.get("final_layer_type", "wavenet") != "wavenet" or dit.get("time_as_token") or dit.get("style_as_token"):
+            raise ValueError("only the published estimator (WaveNet tail, no time or style tokens) is implemented")
+        if not dit.get("style_condition", True) or int(wavenet["hidden_dim"]) != int(dit["hidden_dim"]):
+            raise ValueError("only the published estimator (style condition, WaveNet as wide as the transformer) is implemented")
+        return cls(
+            int(dit["in_channels"]),
+            int(dit["hidden_dim"]),
+            int(dit["num_heads"]),
+            int(dit["depth"]),
+            int(config["style_encoder"]["dim"]),
+            int(wavenet["num_layers"]),
+            int(wavenet["kernel_size"]),
+            int(wavenet["dilation_rate"]),
+            bool(dit.get("uvit_skip_connection", True)),
+            bool(dit.get("long_skip_connection", True)),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepTable:
+    """All that one time contributes: gain and shift of each norm (attention, feed-forward of each layer, then the last), biases of the
+    WaveNet's layers with its condition added, gain and shift of the final layer."""
+
+    norms: tuple[tuple[Floats, Floats], ...]
+    gates: tuple[Floats, ...]
+    final: tuple[Floats, Floats]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """One transformer layer. `enter`, `recall`: the skip linear's halves for the stream and the recalled output, trailing layers only."""
+
+    qkv: Weight
+    wo: Weight
+    w13: Weight
+    w2: Weight
+    enter: Weight | None
+    recall: Weight | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WaveLayer:
+    """One WaveNet layer; the last has no residual."""
+
+    gate: Weight
+    residual: Weight | None
+    skip: Weight
+    dilation: int
+
+
+class Estimator:
+    """Packed weights of `cfm.estimator`, and the call."""
+
+    def __init__(self, kernels: Kernels, tensors: Tensors, shape: FlowShape, kind: Kind) -> None:
+        self.kernels, self.shape, self.kind, self.tensors = kernels, shape, kind, tensors
+        self.inner = Kind.F32 if kind is Kind.F32 else Kind.BF16
+        t, p = tensors, "cfm.estimator."
+        width, mels = shape.width, shape.mels
+        merge = _f32(t, p + "cond_x_merge_linear.weight")
+        cond, cond_bias = _f32(t, p + "cond_projection.weight"), _f32(t, p + "cond_projection.bias")
+        x, prompt, content, style = np.split(merge, np.cumsum([mels, mels, width]), axis=1)
+        self.in_x = pack(x, self.inner)
+        # the content projection has no activation after it: one matrix with the input layer
+        self.in_prompt, self.in_content, self.in_style = prompt.T.copy(), (content @ cond).T.copy(), style.T.copy()
+        self.in_bias = _f32(t, p + "cond_x_merge_linear.bias") + content @ cond_bias
+        self.layers = tuple(self._layer(i) for i in range(shape.depth))
+        if shape.long_skip:
+            skip = _f32(t, p + "skip_linear.weight")
+            self.skip_h = self._pack(skip[:, :width], _f32(t, p + "skip_linear.bias"))
+            self.skip_x = pack(np.ascontiguousarray(skip[:, width:]), self.inner)
+        self.conv1 = self._linear("conv1")
+        self.res_projection = self._linear("res_projection")
+        self.waves = tuple(self._wave(i) for i in range(shape.wavenet_layers))
+        out, last = folded(t, p + "conv2")[:, :, 0], folded(t, p + "final_layer.linear")
+        self.out = pack(out @ last, self.inner, out @ _f32(t, p + "final_layer.linear.bias") + _f32(t, p + "conv2.bias"))
+        self._rope: tuple[Floats, Floats] = (np.zeros((0, 1), dtype=np.float32),) * 2
+        self._buffers: dict[str, Any] = {}
+
+    # -- weights
+
+    def _pack(self, w: Floats, bias: Floats | None = None) -> Weight:
+        return pack(w, self.kind, bias, GROUP)
+
+    def _linear(self, name: str) -> Weight:
+        return self._pack(_f32(self.tensors, f"cfm.estimator.{name}.weight"), _f32(self.tensors, f"cfm.estimator.{name}.bias"))
+
+    def _layer(self, i: int) -> Layer:
+        t, p = self.tensors, f"cfm.estimator.transformer.layers.{i}."
+        w13 = np.concatenate([_f32(t, p + "feed_forward.w1.weight"), _f32(t, p + "feed_forward.w3.weight")])
+        enter = recall = None
+        if self.shape.uvit_skips and i > self.shape.depth // 2:
+            w = _f32(t, p + "skip_in_linear.weight")
+            enter = self._pack(w[:, : self.shape.width], _f32(t, p + "skip_in_linear.bias"))
+            recall = self._pack(w[:, self.shape.width :])
+        plain = [self._pack(_f32(t, p + f"{n}.weight")) for n in ("attention.wqkv", "attention.wo", "feed_forward.w2")]
+        return Layer(plain[0], plain[1], self._pack(w13), plain[2], enter, recall)
+
+    def _wave(self, i: int) -> WaveLayer:
+        t, p, width = self.tensors, "cfm.estimator.wavenet.", self.shape.width
+        gate, both = folded(t, f"{p}in_layers.{i}.conv.conv"), folded(t, f"{p}res_skip_layers.{i}.conv.conv")[:, :, 0]
+        both_bias = _f32(t, f"{p}res_skip_layers.{i}.conv.conv.bias")
+        is_last = i == self.shape.wavenet_layers - 1
+        residual = None if is_last else self._pack(both[:width], both_bias[:width])
+        skip = self._pack(both if is_last else both[width:], both_bias if is_last else both_bias[width:])
+        return WaveLayer(self._pack(gate, _f32(t, f"{p}in_layers.{i}.conv.conv.bias")), residual, skip, self.shape.wavenet_dilation**i)
+
+    # -- what depends on the time alone
+
+    def _time(self, name: str, time: float) -> Floats:
+        t, p = self.tensors, f"cfm.estimator.{name}."
+        angles = np.float32(TIME_SCALE * time) * _f32(t, p + "freqs")
+        x = np.concatenate([np.cos(angles), np.sin(angles)])
+        x = _f32(t, p + "mlp.0.weight") @ x + _f32(t, p + "mlp.0.bias")
+        out: Floats = _f32(t, p + "mlp.2.weight") @ (x * sigmoid(x)) + _f32(t, p + "mlp.2.bias")
+        return out
+
+    def table(self, time: float) -> StepTable:
+        """The tables of one time in [0, 1]."""
+        t, p, width = self.tensors, "cfm.estimator.", self.shape.width
+        t1, t2 = self._time("t_embedder", time), self._time("t_embedder2", time)
+
+        def norm(name: str) -> tuple[Floats, Floats]:
+            both = _f32(t, f"{name}.project_layer.weight") @ t1 + _f32(t, f"{name}.project_layer.bias")
+            return both[:width] * _f32(t, f"{name}.norm.weight"), both[width:].copy()
+
+        names = [f"{p}transformer.layers.{i}.{n}" for i in range(self.shape.depth) for n in ("attention_norm", "ffn_norm")]
+        cond = folded(t, p + "wavenet.cond_layer.conv.conv")[:, :, 0] @ t2 + _f32(t, p + "wavenet.cond_layer.conv.conv.bias")
+        gates = []
+        for wave, part in zip(self.waves, cond.reshape(self.shape.wavenet_layers, -1), strict=True):
+            assert wave.gate.bias is not None
+            bias = wave.gate.bias.copy()
+            bias[: len(part)] += part
+            gates.append(bias)
+        final = _f32(t, p + "final_layer.adaLN_modulation.1.weight") @ (t1 * sigmoid(t1))
+        final = final + _f32(t, p + "final_layer.adaLN_modulation.1.bias")
+        norms = tuple(norm(name) for name in [*names, p + "transformer.norm"])
+        return StepTable(norms, tuple(gates), (1 + final[width:], final[:width].copy()))
+
+    # -- what depends on the segment alone
+
+    def static(self, content: Floats, prompt: Floats, style: Floats) -> Floats:
+        """The input layer without x: content [T, C], prompt mel [T, mels] (zeros behind it), style [S] -> [T, width]."""
+        out: Floats = content @ self.in_content + prompt @ self.in_prompt + (style @ self.in_style + self.in_bias)
+        return out.astype(np.float32)
+
+    def static_null(self, frames: int) -> Floats:
+        """The same for guidance's empty branch: content, prompt and style all zero."""
+        return np.tile(self.in_bias, (frames, 1)).astype(np.float32)
+
+    def rope(self, frames: int) -> tuple[Floats, Floats]:
+        """cos, sin [frames, d / 2]."""
+        if len(self._rope[0]) < frames:
+            half = self.shape.width // self.shape.heads // 2
+            rate = 1.0 / ROPE_BASE ** (np.arange(half, dtype=np.float64) / half)
+            angles = np.arange(max(frames, 1024), dtype=np.float64)[:, None] * rate
+            self._rope = (np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32))
+        return self._rope
+
+    # -- the call
+
+    def _operand(self, name: str, w: Weight, rows: int) -> Operand:
+        held: Operand | None = self._buffers.get(name)
+        if held is None or held.rows < rows or held.k_pad != w.k_pad:
+            held = self._buffers[name] = self.kernels.operand(w, rows)
+        return held
+
+    def _floats(self, name: str, rows: int, width: int) -> Floats:
+        held: Floats | None = self._buffers.get(name)
+        if held is None or len(held) < rows or held.shape[1] != width:
+            held = self._buffers[name] = np.empty((rows, width), dtype=np.float32)
+        return held[:rows]
+
+    def steps(self, x: Floats, static: Floats, table: StepTable) -> Generator[None, None, Floats]:
+        """Velocity [B * T, mels] of x [T, mels] for the branches stacked in `static` [B * T, width]; yields now and then."""
+        k, frames = self.kernels, len(x)
+        batch = len(static) // frames
+        x_operand = self._operand("x", self.in_x, frames)
+        k.put(COPY, np.ascontiguousarray(x), x_operand)
+        h = self._floats("h", len(static), self.shape.width)
+        for b in range(batch):
+            part = slice(b * frames, (b + 1) * frames)
+            k.gemm(self.in_x, x_operand, h[part], addend=static[part])
+        yield from self._transformer(h, batch, table)
+        gain, shift = table.norms[-1]
+        normed = self._operand("width", self.skip_h if self.shape.long_skip else self.conv1, len(h))
+        k.put(RMS_NORM, h, normed, 0, gain, shift, RMS_EPS)
+        if self.shape.long_skip:
+            r = self._floats("r", len(h), self.shape.width)
+            k.gemm(self.skip_h, normed, r)
+            for b in range(batch):
+                k.gemm(self.skip_x, x_operand, r[b * frames : (b + 1) * frames], flags=ACCUMULATE)
+            k.put(COPY, r, normed)
+        y, out = self._floats("y", len(h), self.shape.width), self._floats("out", len(h), self.shape.width)
+        k.gemm(self.conv1, normed, y)
+        k.gemm(self.res_projection, normed, out)
+        yield from self._wavenet(y, out, batch, table)
+        last = self._operand("last", self.out, len(h))
+        k.put(LAYER_NORM, out, last, 0, table.final[0], table.final[1], FINAL_EPS)
+        velocity = np.empty((len(h), self.shape.mels), dtype=np.float32)
+        k.gemm(self.out, last, velocity)
+        return velocity
+
+    def _transformer(self, h: Floats, batch: int, table: StepTable) -> Generator[None, None, None]:
+        k, width, rows = self.kernels, self.shape.width, len(h)
+        rope, kept = self.rope(rows // batch), []
+        qkv = self._floats("qkv", rows, 3 * width)
+        for i, layer in enumerate(self.layers):
+            operand = self._operand("width", layer.qkv, rows)
+            if layer.enter is not None and layer.recall is not None:
+                k.put(COPY, h, operand)
+                k.gemm(layer.enter, operand, h)
+                k.gemm(layer.recall, kept.pop(), h, flags=ACCUMULATE)
+            k.put(RMS_NORM, h, operand, 0, *table.norms[2 * i], RMS_EPS)
+            k.gemm(layer.qkv, operand, qkv)
+            k.attention(qkv, batch, self.shape.heads, rope, self.inner, operand)
+            k.gemm(layer.wo, operand, h, flags=ACCUMULATE)
+            k.put(RMS_NORM, h, operand, 0, *table.norms[2 * i + 1], RMS_EPS)
+            wide = self._floats("wide", rows, layer.w13.n)
+            k.gemm(layer.w13, operand, wide)
+            gated = self._operand("ffn", layer.w2, rows)
+            k.put(SILU_MUL, wide, gated)
+            k.gemm(layer.w2, gated, h, flags=ACCUMULATE)
+            if self.shape.uvit_skips and i < self.shape.depth // 2:
+                kept.append(self._operand(f"kept{i}", layer.qkv, rows))
+                k.put(COPY, h, kept[-1])
+            if i % LAYERS_PER_STEP == LAYERS_PER_STEP - 1:
+                yield
+
+    def _wavenet(self, y: Floats, out: Floats, batch: int, table: StepTable) -> Generator[None, None, None]:
+        k, rows, frames = self.kernels, len(y), len(y) // batch
+        a = self._floats("gate", rows, 2 * self.shape.width)
+        for i, (wave, bias) in enumerate(zip(self.waves, table.gates, strict=True)):
+            pad = (wave.gate.taps - 1) // 2 * wave.dilation
+            span = frames + 2 * pad
+            padded = self._operand(f"pad{pad}", wave.gate, batch * span)
+            for b in range(batch):
+                part = slice(b * frames, (b + 1) * frames)
+                k.put(COPY, y[part], padded, b * span + pad)
+                for j in range(1, pad + 1):
+                    padded.copy_rows(b * span + pad + j, b * span + pad - j)
+                    padded.copy_rows(b * span + pad + frames - 1 - j, b * span + pad + frames - 1 + j)
+                k.gemm(wave.gate, padded, a[part], first=b * span, dilation=wave.dilation, bias=bias)
+            z = self._operand("width", wave.skip, rows)
+            k.put(GATE, a, z)
+            if wave.residual is not None:
+                k.gemm(wave.residual, z, y, flags=ACCUMULATE)
+            k.gemm(wave.skip, z, out, flags=ACCUMULATE)
+            if i % LAYERS_PER_STEP == LAYERS_PER_STEP - 1:
+                yield
+
+
+def _f32(tensors: Tensors, name: str) -> Floats:
+    return np.ascontiguousarray(tensors[name], dtype=np.float32)
