@@ -5,7 +5,7 @@ events = []
 pool = FakePool(clock, events.append, [FakeEngine("main", rtf=0.5), FakeEngine("spare")])
 pool.start_job("main-0", job)
 await clock.advance(1.0)            # everything due within the second happens, in order, tasks run in between
-pool.crash("main-0")                # WorkerLost with its jobs; a new worker is ready after `restart_s`
+pool.crash("main-0")                # WorkerLost with its jobs; main-0.1 is ready after `restart_s`
 """
 
 from __future__ import annotations
@@ -51,6 +51,11 @@ class FakeClock:
     def call_at(self, when: float, callback: Callable[[], None]) -> None:
         """Run `callback` once the time is `when`, during an `advance`."""
         heapq.heappush(self._timers, (when, next(self._order), callback))
+
+    async def wait(self, event: anyio.Event, until: float | None) -> None:
+        if until is not None:
+            self.call_at(until, event.set)
+        await event.wait()
 
     async def sleep_until(self, when: float) -> None:
         if when <= self._now:
@@ -277,7 +282,7 @@ class FakePool:
     # ---- the test's levers
 
     def crash(self, worker_id: WorkerId, reason: LossReason = LossReason.DIED, detail: str = "scripted") -> None:
-        """Take a worker down with its jobs, now; the same id is ready again after the engine's `restart_s`."""
+        """Take a worker down with its jobs, now; its successor, `NAME.1` and so on, is ready after `restart_s`."""
         worker = self._workers[worker_id]
         if worker.state is WorkerState.LOST:
             return
@@ -336,8 +341,11 @@ class FakePool:
             self._begin(worker, worker.waiting.pop(0))
 
     def _restart(self, worker: _FakeWorker) -> None:
-        worker.state = WorkerState.READY
+        del self._workers[worker.id]
         worker.restarts += 1
+        worker.id = f"{worker.id.split('.')[0]}.{worker.restarts}"
+        worker.state = WorkerState.READY
+        self._workers[worker.id] = worker
         self._tell_ready(worker)
 
     def _tell_ready(self, worker: _FakeWorker) -> None:

@@ -52,6 +52,7 @@ async def test_a_crash_names_its_jobs_and_a_new_worker_follows() -> None:
         pool.start_job("main-0", a_job("k"))
     await clock.advance(0.5)
     assert isinstance(events[-1], WorkerReady)
+    assert [w.id for w in pool.workers() if w.is_ready] == ["main-0.1"]
     assert len(events) == 2
 
 

@@ -49,7 +49,7 @@ def serve(sock: socket.socket) -> None:
     """Serve the parent at the other end until it says `Leave` or is gone."""
     link = Link(sock)
     try:
-        init = next(iter(link.receive(None)))
+        init = link.receive_init()
         assert isinstance(init, m.Init), "the first message is Init"
         link.pcm = init.pcm
         server = _start(link, init, MonotonicClock())
@@ -134,9 +134,7 @@ class Server:
             case m.CancelJob(job_id):
                 self._forget(job_id)
             case m.AdjustJob(job_id, level):
-                if job_id in self._running:
-                    self._engine.adjust(job_id, level)
-                    self._pacer.adjusted(job_id, level)
+                self._adjust(job_id, level)
             case m.Ping(number):
                 self._link.send(m.Pong(number, self._steps))
             case m.AskPlan(number, request):
@@ -147,6 +145,13 @@ class Server:
                 self._arm(fault)
             case _:
                 raise Unusable(f"got a {type(message).__name__}, which makes no sense here")
+
+    def _adjust(self, job_id: JobId, level: str) -> None:
+        if job_id in self._running:
+            self._engine.adjust(job_id, level)
+            self._pacer.adjusted(job_id, level)
+        else:
+            self._waiting = deque(replace(job, level=level) if job.id == job_id else job for job in self._waiting)
 
     def _forget(self, job_id: JobId) -> None:
         self._waiting = deque(job for job in self._waiting if job.id != job_id)

@@ -21,11 +21,21 @@ class Link:
         self.pcm = "f32"
         self._socket = sock
         self._reader = MessageReader()
+        self._early: list[Message] = []  # what came in one read with Init
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
 
+    def receive_init(self) -> Message:
+        """The first message; those that came with it stay for `receive`. Raises `ParentGone`, `Garbled`."""
+        while not self._early:
+            self._early = self.receive(None)
+        return self._early.pop(0)
+
     def receive(self, timeout_s: float | None) -> list[Message]:
         """Messages that have arrived; waits for some until the timeout, for ever if None. Raises `ParentGone`, `Garbled`."""
+        if self._early:
+            early, self._early = self._early, []
+            return early
         timeout_ms = None if timeout_s is None else max(0, int(timeout_s * 1000 + 0.999))
         if not self._poll.poll(timeout_ms):
             return []

@@ -95,8 +95,9 @@ class Pool:
     async def __aexit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> bool | None:
         assert self._tasks is not None
         self._tasks.cancel_scope.cancel()
+        is_foreign = isinstance(value, Exception)  # an error of the body is not the task group's to wrap
         try:
-            return await self._tasks.__aexit__(kind, value, trace)
+            return await self._tasks.__aexit__(*((None, None, None) if is_foreign else (kind, value, trace)))
         finally:
             with anyio.CancelScope(shield=True):
                 await self._stop_all()

@@ -283,7 +283,7 @@ class Worker:
 
     def _lost(self, reason: LossReason, detail: str) -> None:
         if reason is LossReason.DIED and self._farewell is not None:
-            reason, detail = self._farewell, "it was told to leave"
+            reason, detail = self._farewell, f"it was told to leave at {self.rss_mb:.0f} MB"
         jobs = tuple(self.jobs)
         self.jobs.clear()
         self.state = WorkerState.LOST
