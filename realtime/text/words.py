@@ -35,7 +35,7 @@ def last_word_break(text: str, start: int, end: int) -> int:
     if not any(map(is_cjk, window)):
         return start
     best = at = start
-    for word in _tokenizer().cut(window):
+    for word in _tokenizer().cut(window, HMM=False):
         if at > start and at < end and _is_between_words(text[at - 1], text[at]):
             best = at
         at += len(word)

@@ -1,0 +1,64 @@
+"""Rewriting a text while keeping, for every new character, the way back to the old one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from realtime.types import SpokenText
+
+PRONUNCIATION = re.compile(r"<[^<>|\s]{1,16}\|[^<>|\n]{1,40}>")
+"""`<重|chong2>`: how to say a word. Engines read it, so nothing here may touch it."""
+
+
+class Edit(NamedTuple):
+    """text[start:end] becomes `text`."""
+
+    start: int
+    end: int
+    text: str
+
+
+def apply(spoken: SpokenText, edits: Iterable[Edit]) -> SpokenText:
+    """Make edits (in order, without overlap). The new characters of an edit share its old ones evenly."""
+    pieces: list[str] = []
+    origin: list[int] = []
+    at = 0
+    for start, end, new in edits:
+        pieces += (spoken.text[at:start], new)
+        origin += spoken.origin[at:start]
+        origin += (spoken.origin[start + k * (end - start) // len(new)] for k in range(len(new)))
+        at = end
+    if not pieces:
+        return spoken
+    pieces.append(spoken.text[at:])
+    origin += spoken.origin[at:]
+    return SpokenText("".join(pieces), tuple(origin))
+
+
+def substitute(spoken: SpokenText, pattern: re.Pattern[str], speak: Callable[[re.Match[str]], str | None]) -> SpokenText:
+    """Replace every match by what `speak` returns; None leaves it, and so does touching a pronunciation mark."""
+    kept = [m.span() for m in PRONUNCIATION.finditer(spoken.text)] if "|" in spoken.text else []
+    edits = []
+    for match in pattern.finditer(spoken.text):
+        if any(match.start() < end and start < match.end() for start, end in kept):
+            continue
+        new = speak(match)
+        if new is not None and new != match.group():
+            edits.append(Edit(match.start(), match.end(), new))
+    return apply(spoken, edits)
+
+
+def difference(old: str, new: str, at: int = 0) -> Edit | None:
+    """The one edit that turns `old` (standing at position `at`) into `new`; None when they are equal."""
+    if old == new:
+        return None
+    shortest = min(len(old), len(new))
+    head = 0
+    while head < shortest and old[head] == new[head]:
+        head += 1
+    tail = 0
+    while tail < shortest - head and old[-1 - tail] == new[-1 - tail]:
+        tail += 1
+    return Edit(at + head, at + len(old) - tail, new[head : len(new) - tail])
