@@ -255,7 +255,8 @@ class Estimator:
 
     def _transformer(self, h: Floats, batch: int, table: StepTable) -> Generator[None, None, None]:
         k, width, rows = self.kernels, self.shape.width, len(h)
-        rope, kept = self.rope(rows // batch), []
+        rope = self.rope(rows // batch)
+        kept: list[Operand] = []
         qkv = self._floats("qkv", rows, 3 * width)
         for i, layer in enumerate(self.layers):
             operand = self._operand("width", layer.qkv, rows)

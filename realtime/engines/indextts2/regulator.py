@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from realtime.engines.indextts2.frames import nearest_rows
 from realtime.engines.indextts2.kernels import Kernels
@@ -75,7 +76,7 @@ class Regulator:
         """Conditions [frames, C] of content rows [N, H]; rows are repeated to `frames` by the reference's own index rule."""
         return self.frames(content @ self.entry[0] + self.entry[1], nearest_rows(len(content), frames), norms)
 
-    def frames(self, entered: Floats, rows: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]", norms: Norms | None = None) -> Floats:
+    def frames(self, entered: Floats, rows: npt.NDArray[np.int64], norms: Norms | None = None) -> Floats:
         """Conditions of frames that repeat `rows` of `entered` [N, C]. Fills `norms` if it is empty, uses it if frozen."""
         x = np.ascontiguousarray(entered[rows], dtype=np.float32)
         count, what = len(x), COPY
