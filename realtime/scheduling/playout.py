@@ -15,6 +15,7 @@ behind an earlier mark is counted as stale and ignored. Missing marks cost nothi
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 RATE = 48_000
@@ -22,6 +23,9 @@ RATE = 48_000
 
 MARK_TOLERANCE_S = 0.25
 """How far ahead of our own estimate a mark may be before it counts as lying (guess: two 100 ms client ticks and some clock drift)."""
+
+MARKS_KEPT = 4
+"""Of so many marks the most advanced counts: a mark that was held up on its way says less than one that was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +54,12 @@ class PlayoutModel:
         self._sent = 0
         self._sent_before = 0  # when the text that is owed came
         self._owed_since: float | None = None
+        self._rest_at: float | None = None
         self._grace_until = 0.0
         self._anchor: tuple[float, int] | None = None  # (time, samples): heard `samples` at `time`, and on from there
         self._first_sent_at: float | None = None
         self._last_mark = -1
+        self._marks: deque[int] = deque(maxlen=MARKS_KEPT)  # heard samples minus time, of the last marks of this burst
         self._counts = {"underruns": 0, "lying_marks": 0, "stale_marks": 0}
         self._gaps_s = {"total": 0.0, "worst": 0.0, "starved": 0.0}
 
@@ -62,7 +68,11 @@ class PlayoutModel:
     def expect(self, now: float) -> None:
         """Text was given whose audio is now owed. Without effect while audio is owed already."""
         if self._owed_since is not None:
-            return
+            if self._rest_at is None:
+                return
+            if self._anchor is not None:
+                self._count_gap(self._rest_at)
+        self._rest_at = None
         self._owed_since = now
         self._sent_before = self._sent
         is_starved = self.lead(now) <= self.start_buffer_s
@@ -71,10 +81,10 @@ class PlayoutModel:
             self._anchor = None  # the listener waits in silence, as before the first word
 
     def rest(self, now: float) -> None:
-        """Nothing is owed any more: all audio of the text given so far was sent. A gap that is open at this moment is counted."""
-        if self._owed_since is not None and self._anchor is not None:
-            self._count_gap(now)
-        self._owed_since = None
+        """All audio of the text given so far is made. Some of it may still be on its way: if it comes after the listener ran dry, that
+        was an underrun after all; if none comes, silence from now on is a pause."""
+        if self._owed_since is not None:
+            self._rest_at = now
 
     def sent(self, total_s: float, now: float) -> None:
         """The stream's audio so far is `total_s` seconds long. A total that is not longer than before changes nothing."""
@@ -83,11 +93,15 @@ class PlayoutModel:
             return
         if self._first_sent_at is None:
             self._first_sent_at = now
+        elif self._anchor is None:
+            self._count_late_burst(now)
         if self._anchor is None or (self._owed_since is None and self._dry_at() < now):
             self._anchor = (now + self.start_buffer_s, self._sent)
+            self._marks.clear()
         elif self._dry_at() < now:
             self._count_gap(now)
             self._anchor = (now, self._sent)
+            self._marks.clear()
         self._sent = total
 
     def played(self, position_s: float, now: float) -> None:
@@ -99,12 +113,11 @@ class PlayoutModel:
         if claim < self._last_mark:
             self._counts["stale_marks"] += 1
             return
-        if self._anchor is None:
-            return
         self._last_mark = claim
-        if self._owed_since is not None and self._dry_at() < now:
-            return  # dry already: a mark changes nothing about when the listener ran dry
-        self._anchor = (now, claim)
+        if self._anchor is None or self._dry_at() < now:
+            return  # silent already: a mark changes nothing about when the sound ended
+        self._marks.append(claim - round(now * RATE))
+        self._anchor = (now, max(self._marks) + round(now * RATE))
 
     # ask
 
@@ -140,7 +153,7 @@ class PlayoutModel:
 
     def continuity(self, now: float) -> Continuity:
         """The stream's record so far, with the gap that is open at `now`."""
-        open_gap = self._open_gap(now)
+        open_gap = self._open_gap(now if self._rest_at is None else min(now, self._rest_at))
         return Continuity(
             underruns=self._counts["underruns"] + (open_gap > 0),
             total_ms=1000 * (self._gaps_s["total"] + open_gap),
@@ -182,6 +195,16 @@ class PlayoutModel:
         gap, silence = self._open_gap(now), max(0.0, now - self._dry_at())
         self._gaps_s["starved"] += silence - gap
         if gap > 0:
-            self._counts["underruns"] += 1
-            self._gaps_s["total"] += gap
-            self._gaps_s["worst"] = max(self._gaps_s["worst"], gap)
+            self._note_underrun(gap)
+
+    def _count_late_burst(self, now: float) -> None:
+        """Sound begins again after a pause: what exceeds the first-audio budget was too long."""
+        late = max(0.0, now - self._grace_until)
+        self._gaps_s["starved"] += max(0.0, now - late - (self._owed_since or now))
+        if self._owed_since is not None and late > 0:
+            self._note_underrun(late)
+
+    def _note_underrun(self, gap_s: float) -> None:
+        self._counts["underruns"] += 1
+        self._gaps_s["total"] += gap_s
+        self._gaps_s["worst"] = max(self._gaps_s["worst"], gap_s)

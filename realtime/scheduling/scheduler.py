@@ -1,261 +1,281 @@
-"""The one who decides: which segment runs where, at which quality, when another engine takes over, and who is turned away."""
+"""The one who decides: which segment runs where, at which quality, when another engine takes over, and who is turned away.
+
+The rules live in their own files: `waiting` (who is next), `racing` (runs, handovers), `ladder` (quality), `admission`, `breaker`.
+This one takes reports in and gives actions out.
+
+Cost: a report or a decision is O(log n) in streams, jobs and workers; once a second the engines' totals are summed, O(workers).
+`realtime bench schedule` prints the time per decision for up to 10,000 streams.
+"""
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from realtime.scheduling.actions import Action, CancelJob, Dispatch, Fail, HandOver, Reason
-from realtime.scheduling.playout import PlayoutModel
-from realtime.types import Budget, EngineName, JobId, Priority, UtteranceId, WorkerId
+from realtime.scheduling.actions import Action, CancelJob, Reason, StartCanary
+from realtime.scheduling.admission import Admission, Load
+from realtime.scheduling.breaker import BreakerState
+from realtime.scheduling.cards import Admitted, JobSpec, LevelRate, Refused, StreamSpec, WorkerCard
+from realtime.scheduling.desk import Desk, SchedulerSettings
+from realtime.scheduling.playout import Continuity, PlayoutModel
+from realtime.scheduling.racing import Races
+from realtime.scheduling.streams import JobEvent, JobRecord, JobState, Stream
+from realtime.scheduling.waiting import WaitingRoom
+from realtime.types import EngineName, JobId, UtteranceId, WorkerId
 
+__all__ = [
+    "Admitted",
+    "Continuity",
+    "JobSpec",
+    "LevelRate",
+    "PlayoutModel",
+    "Refused",
+    "Scheduler",
+    "SchedulerSettings",
+    "Snapshot",
+    "StreamSpec",
+    "WorkerCard",
+]
 
-@dataclass(frozen=True, slots=True)
-class LevelRate:
-    """What one quality level costs on one worker, as measured at warm-up: RTF and seconds to the first chunk, for a job alone."""
-
-    rtf: float
-    first_chunk_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerCard:
-    """A worker that is ready. `rates` go from the best level to the fastest."""
-
-    id: WorkerId
-    engine: EngineName
-    capacity: int
-    rates: dict[str, LevelRate]
-    can_adjust: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class StreamSpec:
-    """An utterance that asks to be admitted. `chain`: the engines that may speak it, first choice first. `ladder`: the quality
-    levels it may be spoken at (empty: all)."""
-
-    id: UtteranceId
-    chain: tuple[EngineName, ...]
-    priority: Priority = Priority.NORMAL
-    budget: Budget = field(default_factory=Budget)
-    api_key: str = ""
-    ladder: tuple[str, ...] = ()
+EARLIER_S = 0.005  # a deadline that moved less than this needs no new look
+MEAN_STREAM_S = 8.0  # length of an utterance until some have ended (guess)
+FOLLOW = 0.05  # weight of one utterance in the mean
 
 
 @dataclass(frozen=True, slots=True)
-class JobSpec:
-    """A segment to be spoken. `expected_s`: how long it should sound (speech plan); `index`: its place in the stream, ascending."""
+class Snapshot:
+    """The scheduler at one moment, for metrics and `/v1/workers`. Tables by engine; `supply` in seconds of sound per second at the
+    fastest level; `first_chunk_p99_s` is what handovers reckon with; `counts` of actions and refusals since the start."""
 
-    id: JobId
-    stream_id: UtteranceId
-    index: int
-    expected_s: float
-    characters: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """The utterance may begin. `engine`: the one that should speak its first word."""
-
-    stream_id: UtteranceId
-    engine: EngineName
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The utterance may not begin; trying again after `retry_after_ms` may help."""
-
-    stream_id: UtteranceId
-    reason: Reason
-    retry_after_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class SchedulerSettings:
-    """Tunable values of the scheduler."""
-
-    first_word_from_fallback: bool = True
-
-
-class _Worker:
-    def __init__(self, card: WorkerCard) -> None:
-        self.card = card
-        self.jobs: set[JobId] = set()
-
-
-class _Stream:
-    def __init__(self, spec: StreamSpec) -> None:
-        self.spec = spec
-        self.playout = PlayoutModel(spec.budget.first_audio_ms / 1000, spec.budget.start_buffer_ms / 1000)
-        self.jobs: dict[JobId, _Job] = {}
-
-
-class _Job:
-    def __init__(self, spec: JobSpec) -> None:
-        self.spec = spec
-        self.place = 0
-        self.worker: WorkerId | None = None
+    streams: int
+    waiting: dict[EngineName, int]
+    running: dict[EngineName, int]
+    slots: dict[EngineName, int]
+    supply: dict[EngineName, float]
+    breakers: dict[EngineName, BreakerState]
+    first_chunk_p99_s: dict[EngineName, float]
+    counts: dict[str, int]
 
 
 class Scheduler:
     """Fed by the reports of dispatcher and pipeline; `plan(now)` answers with what to do. Pure: `now` is monotonic seconds.
 
-    Report `sent` before `finished`, so that the listener's record is right.
+    Report what was made (`progressed`, `finished`) before the `sent` that it makes possible.
     """
 
     def __init__(self, settings: SchedulerSettings | None = None) -> None:
         self.settings = settings or SchedulerSettings()
-        self._workers: dict[WorkerId, _Worker] = {}
-        self._streams: dict[UtteranceId, _Stream] = {}
-        self._jobs: dict[JobId, _Job] = {}
-        self._ready: list[tuple[float, int, JobId]] = []
-        self._out: deque[Action] = deque()
-        self._count = 0
+        self._desk = Desk(self.settings)
+        self._room = WaitingRoom(self._desk)
+        self._races = Races(self._desk, self._room)
+        self._admission = Admission(self.settings.admission)
+        self._chains: dict[tuple[EngineName, ...], int] = {}
+        self._mean_stream_s = MEAN_STREAM_S
+
+    def __repr__(self) -> str:
+        desk, fleet = self._desk, self._desk.fleet
+        engines = ", ".join(f"{e} {fleet.used(e)}/{fleet.slots(e)}{'' if desk.breaker(e).is_closed else '!'}" for e in fleet.engines())
+        return f"<Scheduler {len(desk.streams)} streams, {len(desk.jobs)} jobs, {engines or 'no workers'}>"
 
     # workers
 
     def worker_ready(self, card: WorkerCard, now: float) -> None:
-        """A worker (new, or replaced under the same id) takes jobs from now on."""
-        self._workers[card.id] = _Worker(card)
+        """A worker (new, or replaced under the same id) takes jobs from now on. Known and still there: its card is replaced."""
+        known = self._desk.fleet.get(card.id)
+        if known is not None:
+            known.card = card
+            return
+        self._desk.fleet.add(card)
+        for stream in self._desk.streams.values():  # rare, and only those that wait are touched
+            self._room.arm(stream, now)
+            for job in [job for job in stream.active.values() if job.state is JobState.ORPHANED]:
+                self._room.review(job, now)
 
     def worker_lost(self, worker_id: WorkerId, now: float) -> None:
         """A worker is gone, with every run on it: those are handled as if each had been reported `failed`."""
-        worker = self._workers.pop(worker_id, None)
-        for job_id in sorted(worker.jobs) if worker else ():
-            self.failed(job_id, worker.card.engine if worker else "", Reason.WORKER_LOST, now)
+        worker = self._desk.fleet.remove(worker_id)
+        if worker is None:
+            return
+        self._desk.breaker(worker.card.engine).bad(now)
+        for job_id in tuple(worker.runs):
+            job = self._desk.jobs.get(job_id)
+            run = job.run_of(worker.card.engine) if job else None
+            if job is not None and run is not None and run.worker_id == worker_id:
+                self._races.lost(job, run, Reason.WORKER_LOST, now)
 
     # streams
 
     def open_stream(self, spec: StreamSpec, now: float) -> Admitted | Refused:
         """Ask for admission; after `Admitted`, jobs may be submitted until `close_stream` or `cancel`."""
-        self._streams[spec.id] = _Stream(spec)
-        return Admitted(spec.id, spec.chain[0])
+        if spec.id in self._desk.streams:
+            raise ValueError(f"stream {spec.id} is open already")
+        refused = self._admission.refusal(spec, self._load(spec, now), now)
+        if refused is not None:
+            self._desk.counts[f"Refused:{refused.reason}"] += 1
+            return refused
+        self._admission.enter(spec, now)
+        playout = PlayoutModel(spec.budget.first_audio_ms / 1000, spec.budget.start_buffer_ms / 1000)
+        stream = self._desk.streams[spec.id] = Stream(spec, playout, now)
+        self._desk.assigned[spec.chain[0]] += 1
+        self._chains[spec.chain] = self._chains.get(spec.chain, 0) + 1
+        first = next((e for e in spec.chain if self._desk.fleet.pick(e) and self._desk.breaker(e).is_closed), spec.chain[stream.place])
+        return Admitted(spec.id, first)
 
     def close_stream(self, stream_id: UtteranceId, now: float) -> None:
-        """The utterance is over and its audio sent: forget it."""
+        """The utterance is over and its audio sent: forget it. What still runs for it is cancelled."""
         self.cancel(stream_id, now)
 
     def cancel(self, stream_id: UtteranceId, now: float) -> None:
         """Barge-in or a vanished client: every run of the stream is cancelled by the next plan, and the stream is forgotten."""
-        stream = self._streams.pop(stream_id, None)
-        for job in list(stream.jobs.values()) if stream else ():
-            if job.worker is not None and job.worker in self._workers:
-                worker = self._workers[job.worker]
-                worker.jobs.discard(job.spec.id)
-                self._out.append(CancelJob(job.spec.id, stream_id, job.worker, worker.card.engine, Reason.CANCELLED))
-            del self._jobs[job.spec.id]
+        desk = self._desk
+        stream = desk.streams.pop(stream_id, None)
+        if stream is None:
+            return
+        for job in (*stream.active.values(), *stream.queue):
+            self._drop(stream, job, now)
+        self._admission.leave(stream.spec)
+        desk.assigned[stream.spec.chain[stream.place]] -= 1
+        self._chains[stream.spec.chain] -= 1
+        self._mean_stream_s += FOLLOW * (min(60.0, now - stream.opened_at) - self._mean_stream_s)
 
     def submit(self, job: JobSpec, now: float) -> None:
-        """A segment is ready to be spoken. Submit a stream's segments in order."""
-        stream = self._streams[job.stream_id]
+        """A segment is ready to be spoken. Submit a stream's segments in order. Ignored when the stream is gone."""
+        stream = self._desk.streams.get(job.stream_id)
+        if stream is None:
+            return
         stream.playout.expect(now)
-        stream.jobs[job.id] = self._jobs[job.id] = _Job(job)
-        self._push(job.id)
+        record = self._desk.jobs[job.id] = JobRecord(job, stream)
+        stream.queue.append(record)
+        if len(stream.queue) == 1:
+            self._room.arm(stream, now)
 
     def ended(self, stream_id: UtteranceId, now: float) -> None:
-        """No more text will come for this utterance."""
+        """No more text will come for this utterance. Nothing hangs on it yet: what is owed follows from the segments."""
 
     # reports of the dispatcher
 
     def started(self, job_id: JobId, worker_id: WorkerId, now: float) -> None:
-        """The worker has taken the run."""
+        """The worker has taken the run. Nothing hangs on it: times count from the dispatch, as the listener's do."""
 
     def progressed(self, job_id: JobId, engine: EngineName, audio_s: float, now: float) -> None:
         """The run has produced `audio_s` seconds of sound in all (of its own, counted from where it began)."""
+        job = self._desk.jobs.get(job_id)
+        if job is not None and (run := job.run_of(engine)) is not None:
+            self._races.sounded(job, run, audio_s, now)
 
     def finished(self, job_id: JobId, engine: EngineName, audio_s: float, now: float) -> None:
         """The run is complete: `audio_s` seconds in all. Zero means that nothing was left to say."""
-        job = self._jobs.pop(job_id, None)
-        if job is None:
-            return
-        self._free(job)
-        stream = self._streams[job.spec.stream_id]
-        del stream.jobs[job_id]
-        if not stream.jobs:
-            stream.playout.rest(now)
+        job = self._desk.jobs.get(job_id)
+        if job is not None and (run := job.run_of(engine)) is not None:
+            self._races.ended(job, run, audio_s, now)
 
     def failed(self, job_id: JobId, engine: EngineName, reason: Reason, now: float) -> None:
         """The run is dead. `UNSPEAKABLE` (this engine can't speak this text or voice) is no fault of the engine's health."""
-        job = self._jobs.get(job_id)
-        if job is None:
-            return
-        self._free(job)
-        job.place += 1
-        stream = self._streams[job.spec.stream_id]
-        if job.place >= len(stream.spec.chain):
-            self._out.append(Fail(job_id, stream.spec.id, Reason.NO_ENGINE_LEFT))
-            del self._jobs[job_id], stream.jobs[job_id]
-            return
-        worker = self._free_worker(stream.spec.chain[job.place])
-        if worker is None:
-            self._push(job_id)
-            return
-        self._take(job, worker)
-        level = next(iter(worker.card.rates))
-        deadline = stream.playout.next_deadline()
-        self._out.append(
-            HandOver(job_id, stream.spec.id, engine, worker.card.engine, worker.card.id, level, deadline, reason, is_race=False)
-        )
+        job = self._desk.jobs.get(job_id)
+        if job is not None and (run := job.run_of(engine)) is not None:
+            self._races.lost(job, run, reason, now)
 
     def canary_finished(self, engine: EngineName, is_good: bool, now: float) -> None:
         """A canary came back."""
+        self._desk.breaker(engine).canary_finished(is_good, now)
 
     # reports of the listener's side
 
     def sent(self, stream_id: UtteranceId, audio_s: float, now: float) -> None:
         """The stream's audio handed to the connection so far is `audio_s` seconds long."""
-        if stream := self._streams.get(stream_id):
-            stream.playout.sent(audio_s, now)
+        if (stream := self._desk.streams.get(stream_id)) is not None:
+            before = stream.playout.next_deadline()
+            stream.sent(audio_s, now)
+            self._recheck(stream, before, now)
 
     def played(self, stream_id: UtteranceId, position_s: float, now: float) -> None:
         """A client's mark: it has heard `position_s` seconds of the utterance."""
-        if stream := self._streams.get(stream_id):
+        if (stream := self._desk.streams.get(stream_id)) is not None:
+            before = stream.playout.next_deadline()
             stream.playout.played(position_s, now)
+            self._recheck(stream, before, now)
+
+    def playout(self, stream_id: UtteranceId) -> PlayoutModel | None:
+        """What is known of the stream's listener; None for a stream that is gone."""
+        stream = self._desk.streams.get(stream_id)
+        return stream.playout if stream else None
 
     # decisions
 
     def plan(self, now: float) -> list[Action]:
         """Everything to be done now. Call it after every report and at `next_wake`."""
-        held = []
-        while self._ready:
-            entry = heapq.heappop(self._ready)
-            job = self._jobs.get(entry[2])
-            if job is None or job.worker is not None:
+        desk = self._desk
+        for job_id in desk.timers.pop_due(now):
+            job = desk.jobs.get(job_id)
+            if job is None:
                 continue
-            stream = self._streams[job.spec.stream_id]
-            worker = self._free_worker(stream.spec.chain[job.place])
-            if worker is None:
-                held.append(entry)
-                continue
-            self._take(job, worker)
-            level = next(iter(worker.card.rates))
-            self._out.append(Dispatch(job.spec.id, stream.spec.id, worker.card.id, worker.card.engine, level, entry[0]))
-        for entry in held:
-            heapq.heappush(self._ready, entry)
-        out, self._out = list(self._out), deque()
+            if job.state in (JobState.WAITING, JobState.ORPHANED):
+                self._room.review(job, now)
+            else:
+                self._races.review(job, now)
+        self._send_canaries(now)
+        self._room.fill(now)
+        out, desk.out = desk.out, []
         return out
 
     def next_wake(self, now: float) -> float | None:
         """When `plan` must be called again even though nothing was reported; None: not before the next report."""
-        return None
+        head = self._desk.timers.head()
+        times = [head[0]] if head else []
+        times += [wake for b in self._desk.breakers.values() if (wake := b.next_wake()) is not None]
+        return max(now, min(times)) if times else None
+
+    def snapshot(self, now: float) -> Snapshot:
+        """The state of things, for metrics and pages."""
+        desk, fleet = self._desk, self._desk.fleet
+        engines = fleet.engines()
+        return Snapshot(
+            streams=len(desk.streams),
+            waiting={e: self._room.waiting(e) for e in engines},
+            running={e: fleet.used(e) for e in engines},
+            slots={e: fleet.slots(e) for e in engines},
+            supply={e: (fleet.supply(e, now) or (0.0,))[-1] for e in engines},
+            breakers={e: desk.breaker(e).state for e in engines},
+            first_chunk_p99_s={e: desk.rates.first_chunk_p99_s(e) for e in engines},
+            counts=dict(desk.counts),
+        )
 
     # private
 
-    def _push(self, job_id: JobId) -> None:
-        stream = self._streams[self._jobs[job_id].spec.stream_id]
-        self._count += 1
-        heapq.heappush(self._ready, (stream.playout.next_deadline(), self._count, job_id))
+    def _load(self, spec: StreamSpec, now: float) -> Load:
+        desk = self._desk
+        usable = [e for e in spec.chain if desk.fleet.has(e) and (desk.breaker(e).is_closed or e == spec.chain[-1])]
+        if not self.settings.first_word_from_fallback:
+            usable = usable[:1]
+        supply = sum((desk.fleet.supply(e, now) or (0.0,))[-1] for e in usable)
+        demand = sum(count for chain, count in self._chains.items() if not set(chain).isdisjoint(usable))
+        return Load(len(desk.streams), len(desk.jobs), demand, supply, self._mean_stream_s)
 
-    def _free_worker(self, engine: EngineName) -> _Worker | None:
-        fit = (w for w in self._workers.values() if w.card.engine == engine and len(w.jobs) < w.card.capacity)
-        return min(fit, key=lambda w: len(w.jobs), default=None)
+    def _recheck(self, stream: Stream, before: float, now: float) -> None:
+        """The listener will run dry sooner than was thought: look at the stream's jobs again now."""
+        if stream.playout.next_deadline() >= before - EARLIER_S:
+            return
+        for job in list(stream.active.values()):
+            self._desk.timers.put(job.spec.id, now)
+        self._room.arm(stream, now)
 
-    def _take(self, job: _Job, worker: _Worker) -> None:
-        job.worker = worker.card.id
-        worker.jobs.add(job.spec.id)
+    def _drop(self, stream: Stream, job: JobRecord, now: float) -> None:
+        desk = self._desk
+        self._room.leave(job)
+        desk.jobs.pop(job.spec.id, None)
+        for run in (job.leader, job.challenger):
+            if run is not None and not run.is_complete:
+                desk.fleet.release(run.worker_id, job.spec.id, now)
+                desk.emit(CancelJob(job.spec.id, stream.spec.id, run.worker_id, run.engine, Reason.CANCELLED), "cancelled")
+        if job.state is not JobState.DONE:
+            job.move(JobEvent.CANCELLED)
 
-    def _free(self, job: _Job) -> None:
-        if job.worker in self._workers:
-            self._workers[job.worker].jobs.discard(job.spec.id)
-        job.worker = None
+    def _send_canaries(self, now: float) -> None:
+        for engine, breaker in self._desk.breakers.items():
+            if not breaker.due(now):
+                continue
+            worker = self._desk.fleet.pick(engine)
+            if worker is None:
+                breaker.canary_delayed(now)
+            else:
+                breaker.canary_started(now)
+                self._desk.emit(StartCanary(engine, worker.card.id), engine)

@@ -1,0 +1,184 @@
+"""The workers there are, what runs on each, and which one to take next. Choosing costs O(log workers)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from realtime.scheduling.cards import WorkerCard
+from realtime.scheduling.queues import LazyHeap
+from realtime.scheduling.rates import RateBook
+from realtime.types import EngineName, JobId, WorkerId
+
+MOST_SKIPPED = 8  # workers looked at in vain, full with slow levels, before giving up: bounds the cost of a choice
+REFRESH_S = 1.0  # how often totals are summed anew from the learned rates
+
+
+class Worker:
+    """One ready worker and the runs on it (job -> level). `slots_at`: jobs it can carry at each level and still keep up with speech;
+    `slots`: at the fastest."""
+
+    __slots__ = ("_counted_at", "_job_s", "card", "runs", "slots", "slots_at")
+
+    def __init__(self, card: WorkerCard) -> None:
+        self.card = card
+        self.runs: dict[JobId, str] = {}
+        self.slots = card.capacity
+        self.slots_at: dict[str, int] = {}
+        self._job_s = 0.0
+        self._counted_at = 0.0
+
+    @property
+    def has_room(self) -> bool:
+        """True when it may take one more job without making the slowest of those it has late."""
+        if len(self.runs) >= self.slots:
+            return False
+        return all(len(self.runs) < self.slots_at[level] for level in self.runs.values())
+
+    def job_s(self, now: float) -> float:
+        """Jobs on it, summed over time: the difference of two readings by the time between is how many there were on average."""
+        self._job_s += len(self.runs) * max(0.0, now - self._counted_at)
+        self._counted_at = max(now, self._counted_at)
+        return self._job_s
+
+    def learn(self, rates: RateBook) -> bool:
+        """Take over what was learned of its speed; True when it can carry more or fewer jobs than before."""
+        self.slots_at = {level: rates.useful_jobs(self.card, level) for level in self.card.rates}
+        before, self.slots = self.slots, self.slots_at[tuple(self.card.rates)[-1]]
+        return self.slots != before
+
+
+class Fleet:
+    """All workers, least loaded first per engine."""
+
+    def __init__(self, rates: RateBook) -> None:
+        self.rates = rates
+        self._workers: dict[WorkerId, Worker] = {}
+        self._by_load: dict[EngineName, LazyHeap[WorkerId]] = {}
+        self._used: dict[EngineName, int] = {}
+        self._slots: dict[EngineName, int] = {}
+        self._supply: dict[EngineName, tuple[float, ...]] = {}
+        self._summed_at = float("-inf")
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def __iter__(self) -> Iterator[Worker]:
+        return iter(self._workers.values())
+
+    def get(self, worker_id: WorkerId) -> Worker | None:
+        """The worker of that id, if it is ready."""
+        return self._workers.get(worker_id)
+
+    def add(self, card: WorkerCard) -> None:
+        """A worker is ready."""
+        self.rates.add(card)
+        worker = self._workers[card.id] = Worker(card)
+        worker.learn(self.rates)
+        self._slots[card.engine] = self._slots.get(card.engine, 0) + worker.slots
+        self._place(worker)
+        self._summed_at = float("-inf")
+
+    def remove(self, worker_id: WorkerId) -> Worker | None:
+        """A worker is gone; returns what it was."""
+        worker = self._workers.pop(worker_id, None)
+        if worker is None:
+            return None
+        engine = worker.card.engine
+        self._slots[engine] -= worker.slots
+        self._used[engine] = self._used.get(engine, 0) - len(worker.runs)
+        self._by_load[engine].drop(worker_id)
+        self.rates.remove(worker.card)
+        self._summed_at = float("-inf")
+        return worker
+
+    def has(self, engine: EngineName) -> bool:
+        """True when at least one worker of the engine is ready."""
+        return self._slots.get(engine, 0) > 0
+
+    def engines(self) -> tuple[EngineName, ...]:
+        """Engines that have had a worker."""
+        return tuple(self._slots)
+
+    def slots(self, engine: EngineName) -> int:
+        """Jobs that the engine's workers can carry together."""
+        return self._slots.get(engine, 0)
+
+    def free(self, engine: EngineName) -> int:
+        """Jobs that could be given to the engine's workers now."""
+        return self._slots.get(engine, 0) - self._used.get(engine, 0)
+
+    def used(self, engine: EngineName) -> int:
+        """Runs on the engine's workers."""
+        return self._used.get(engine, 0)
+
+    def any_of(self, engine: EngineName) -> Worker | None:
+        """The engine's least loaded worker, with or without room."""
+        heap = self._by_load.get(engine)
+        head = heap.head() if heap else None
+        return self._workers[head[1]] if head else None
+
+    def pick(self, engine: EngineName, exclude: Collection[WorkerId] = ()) -> Worker | None:
+        """The least loaded worker with room; None when all are full."""
+        heap = self._by_load.get(engine)
+        if heap is None:
+            return None
+        skipped: list[Worker] = []
+        found = None
+        while (head := heap.head()) is not None:
+            worker = self._workers[head[1]]
+            if len(worker.runs) >= worker.slots or len(skipped) >= MOST_SKIPPED:
+                break
+            if worker.has_room and worker.card.id not in exclude:
+                found = worker
+                break
+            heap.pop()
+            skipped.append(worker)
+        for worker in skipped:
+            self._place(worker)
+        return found
+
+    def take(self, worker_id: WorkerId, job_id: JobId, level: str, now: float) -> None:
+        """A run begins on the worker."""
+        worker = self._workers[worker_id]
+        worker.job_s(now)
+        worker.runs[job_id] = level
+        self._used[worker.card.engine] = self._used.get(worker.card.engine, 0) + 1
+        self._place(worker)
+
+    def release(self, worker_id: WorkerId, job_id: JobId, now: float) -> None:
+        """The run is over. Without effect when worker or run are gone."""
+        worker = self._workers.get(worker_id)
+        if worker is not None and job_id in worker.runs:
+            worker.job_s(now)
+            del worker.runs[job_id]
+            self._used[worker.card.engine] -= 1
+            self._place(worker)
+
+    def supply(self, engine: EngineName, now: float) -> tuple[float, ...]:
+        """Seconds of sound per second that the engine can make, per level of its ladder (best first). Up to `REFRESH_S` old."""
+        if now - self._summed_at >= REFRESH_S:
+            self._sum(now)
+        return self._supply.get(engine, ())
+
+    def _place(self, worker: Worker) -> None:
+        heap = self._by_load.setdefault(worker.card.engine, LazyHeap())
+        quickest = tuple(worker.card.rates)[-1]
+        load = len(worker.runs) / worker.slots if worker.slots else 1.0
+        heap.put(worker.card.id, load + 1e-3 * min(1.0, self.rates.rtf(worker.card.id, quickest)))
+
+    def _sum(self, now: float) -> None:
+        """Take over what was learned: slots of each worker, totals of each engine. O(workers), once per `REFRESH_S`."""
+        self._summed_at = now
+        totals: dict[EngineName, list[float]] = {}
+        slots = dict.fromkeys(self._slots, 0)
+        for worker in self._workers.values():
+            card = worker.card
+            levels = tuple(card.rates)
+            if worker.learn(self.rates):
+                self._place(worker)
+            slots[card.engine] += worker.slots
+            sums = totals.setdefault(card.engine, [0.0] * len(levels))
+            for i, level in enumerate(levels[: len(sums)]):
+                sums[i] += self.rates.throughput(card, level)
+        self._slots = slots
+        self._supply = {engine: tuple(sums) for engine, sums in totals.items()}

@@ -1,0 +1,119 @@
+"""When another engine takes over, and who wins: the rules, as pure functions of plain numbers.
+
+                    deadline - p99(first chunk) - margin          deadline - commit       deadline
+    leader  ======================|.......(late)..........................|..................|
+    challenger                    |<-- first chunk --> ready, held        |
+                               start                            the one that has audio wins
+
+The start is early enough for the challenger to be ready when the listener runs dry; the decision is as late as possible, so that an
+engine that was merely slow keeps the voice. A challenger that lost costs only its own work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from realtime.scheduling.fleet import Worker
+from realtime.scheduling.rates import RateBook
+from realtime.scheduling.streams import Run
+
+
+@dataclass(frozen=True, slots=True)
+class HandoverSettings:
+    """Margins and limits of handovers."""
+
+    margin_s: float = 0.03  # over the p99: event loop, pipe and alignment (measured 5-15 ms, doubled)
+    commit_s: float = 0.03  # a decision this long before the deadline still reaches the listener in time
+    stall_factor: float = 4.0  # no sound for so many times the expected gap is a stall (guess)
+    stall_floor_s: float = 0.4  # and at least this long over it: garbage collection, a busy neighbour
+    most_races: int = 3  # per segment: then the engine that can't keep up loses even if it is a little ahead
+    most_lost_runs: int = 2  # per segment and engine: a worker's death is not the text's fault, two may be
+    return_after_s: float = 2.0  # hysteresis: the first choice is taken again no sooner than this after a switch
+    return_slack_s: float = 0.5  # and only with so much time to spare
+    most_switches: int = 4  # per utterance: then it stays where it is
+    patience_s: float = 5.0  # how long an utterance in mid-speech waits for any engine to come back before it fails
+
+
+class Verdict(Enum):
+    """How a race stands."""
+
+    OPEN = auto()
+    LEADER = auto()
+    CHALLENGER = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class RaceView:
+    """What a verdict rests on. `has_fresh_audio`: the leader produced something since the race began; `keeps_up`: its next chunk and its
+    last will be in time; `is_hopeless`: it is too slow to end in time, or had its chances; `is_ready`: the challenger has audio (or
+    knows that nothing is left to say)."""
+
+    has_fresh_audio: bool
+    keeps_up: bool
+    is_hopeless: bool
+    is_ready: bool
+    must_decide: bool
+
+
+def verdict(view: RaceView) -> Verdict:
+    """Who takes the segment from here on.
+
+    | leader has fresh audio | and is | challenger ready | before commit | at commit |
+    |---|---|---|---|---|
+    | yes | keeping up | any | leader | leader |
+    | yes | tight | any | open | leader (the next race may begin at once) |
+    | yes | hopeless | yes | challenger | challenger |
+    | yes | hopeless | no | open | leader |
+    | no | any | yes | open | challenger |
+    | no | any | no | open | open: the first that has audio |
+    """
+    if view.has_fresh_audio and view.keeps_up and not view.is_hopeless:
+        return Verdict.LEADER
+    if view.has_fresh_audio and view.is_hopeless and view.is_ready:
+        return Verdict.CHALLENGER
+    if not view.must_decide:
+        return Verdict.OPEN
+    if view.has_fresh_audio:
+        return Verdict.LEADER
+    return Verdict.CHALLENGER if view.is_ready else Verdict.OPEN
+
+
+def start_at(deadline: float, worker: Worker, rates: RateBook, settings: HandoverSettings) -> float:
+    """When a run on that worker (at its fastest level, with what it has on it) must start for its first sound to meet the deadline in
+    99 of 100 cases."""
+    card = worker.card
+    expected = rates.first_chunk_s(card.id, tuple(card.rates)[-1], len(worker.runs) + 1)
+    return deadline - expected * rates.first_lateness_p99(card.engine) - settings.margin_s - settings.commit_s
+
+
+def next_sound_at(run: Run, rates: RateBook, jobs: float) -> float:
+    """When the run should be heard of next: its first chunk, or one as long as the last."""
+    if run.audio_s == 0:
+        return run.began_at + rates.first_chunk_s(run.worker_id, run.level, jobs)
+    return run.heard_of_at + max(0.01, run.chunk_s * rates.rtf(run.worker_id, run.level, jobs))
+
+
+def surely_at(run: Run, rates: RateBook, jobs: float) -> float:
+    """When the run will have been heard of in 99 of 100 cases."""
+    expected = next_sound_at(run, rates, jobs)
+    if run.audio_s == 0:
+        return run.began_at + (expected - run.began_at) * rates.first_lateness_p99(run.engine)
+    return run.heard_of_at + (expected - run.heard_of_at) * rates.lateness_p99(run.engine)
+
+
+def stalled_at(run: Run, rates: RateBook, jobs: float, settings: HandoverSettings) -> float:
+    """From when on silence of the run is a stall."""
+    since = run.heard_of_at if run.audio_s else run.began_at
+    return since + settings.stall_factor * (next_sound_at(run, rates, jobs) - since) + settings.stall_floor_s
+
+
+def keeps_up(run: Run, rates: RateBook, jobs: float, deadline: float) -> bool:
+    """True when the next chunk is surely in time."""
+    return surely_at(run, rates, jobs) <= deadline
+
+
+def is_hopeless(run: Run, rates: RateBook, jobs: float, remaining_s: float, deadline: float) -> bool:
+    """True when the rest of the segment, at the run's rate, can't be in time to its end."""
+    at_end = run.heard_of_at + remaining_s * rates.rtf(run.worker_id, run.level, jobs)
+    return at_end > deadline + remaining_s

@@ -1,0 +1,317 @@
+"""Runs under way: which will be late, who takes over, who won. Carries out the rules of `handover.py` on the desk's records.
+
+Every running segment has one timer, at the moment when a run of the next engine would have to start (or a race to be decided). A
+report of sound moves the deadline, and with it the timer, away; where it does not, the timer rings and the race begins.
+"""
+
+from __future__ import annotations
+
+from realtime.scheduling.actions import CancelJob, ChangeQuality, HandOver, Reason, Settle
+from realtime.scheduling.desk import Desk
+from realtime.scheduling.fleet import Worker
+from realtime.scheduling.handover import RaceView, Verdict, is_hopeless, keeps_up, next_sound_at, stalled_at, start_at, surely_at, verdict
+from realtime.scheduling.ladder import choose
+from realtime.scheduling.streams import JobEvent, JobRecord, JobState, Run
+from realtime.scheduling.waiting import WaitingRoom
+from realtime.types import EngineName
+
+LOOK_AGAIN_S = 0.25  # when nothing can be done now: no worker free, no engine left
+
+
+class Races:
+    """Everything that happens to a segment between its dispatch and its end."""
+
+    def __init__(self, desk: Desk, room: WaitingRoom) -> None:
+        self._desk = desk
+        self._room = room
+
+    def review(self, job: JobRecord, now: float) -> None:
+        """Look at a running segment: start, continue or settle a handover, and set its timer."""
+        if job.state is JobState.RACING:
+            self._judge(job, now)
+        elif job.state is JobState.RUNNING:
+            self._watch(job, now)
+
+    # reports
+
+    def sounded(self, job: JobRecord, run: Run, audio_s: float, now: float) -> None:
+        """A run has produced sound."""
+        rates, jobs = self._desk.rates, self._jobs_since(run, now)
+        chunk_s = audio_s - run.audio_s
+        if chunk_s <= 0:
+            return
+        if run.audio_s == 0:
+            rates.saw_first_chunk(run.worker_id, run.level, jobs, now - run.began_at)
+        else:
+            rates.saw_chunk(run.worker_id, run.level, jobs, chunk_s, now - run.heard_of_at)
+        run.audio_s, run.chunk_s, run.heard_of_at = audio_s, chunk_s, now
+        if job.state is JobState.RUNNING:
+            job.stream.credit(job, chunk_s)
+            self._adjust(job, run, now)
+        self.review(job, now)
+
+    def _jobs_since(self, run: Run, now: float) -> float:
+        """How many jobs shared the run's worker since it was last heard of, on average."""
+        worker = self._desk.fleet.get(run.worker_id)
+        if worker is None or now <= run.heard_of_at:
+            return self._desk.jobs_on(run)
+        before, run.job_s = run.job_s, worker.job_s(now)
+        return max(1.0, (run.job_s - before) / (now - run.heard_of_at))
+
+    def ended(self, job: JobRecord, run: Run, audio_s: float, now: float) -> None:
+        """A run is complete."""
+        rest_s = max(0.0, audio_s - run.audio_s)
+        run.audio_s, run.is_complete, run.heard_of_at = run.audio_s + rest_s, True, now
+        if job.state is JobState.RUNNING:
+            job.stream.credit(job, rest_s)
+        self._desk.fleet.release(run.worker_id, job.spec.id, now)
+        self._desk.breaker(run.engine).good(now)
+        if run is job.leader:
+            if job.challenger is not None:
+                self._settle(job, Verdict.LEADER, now)
+            self._complete(job, now)
+        elif run.audio_s == 0:
+            self._settle(job, Verdict.CHALLENGER, now)  # everything was said already
+        else:
+            self.review(job, now)
+
+    def lost(self, job: JobRecord, run: Run, reason: Reason, now: float) -> None:
+        """A run is dead."""
+        desk = self._desk
+        desk.fleet.release(run.worker_id, job.spec.id, now)
+        if reason in (Reason.WORKER_LOST, Reason.STALL):
+            job.lost[run.engine] = job.lost.get(run.engine, 0) + 1
+        else:
+            job.barred.add(run.engine)
+        if reason not in (Reason.WORKER_LOST, Reason.UNSPEAKABLE):  # a lost worker is counted once, not per job
+            desk.breaker(run.engine).bad(now)
+        if run is job.challenger:
+            job.challenger = None
+            job.move(JobEvent.CHALLENGER_LOST)
+            self.review(job, now)
+        elif job.challenger is not None:
+            self._promote(job, reason, now)
+            job.move(JobEvent.LEADER_LOST)
+            job.stream.credit(job, job.spoken_s - job.race_from_s)
+            self._after_settling(job, now)
+        else:
+            job.base_s, job.last_engine, job.why = run.base_s + run.audio_s, run.engine, reason
+            job.leader = None
+            job.move(JobEvent.LEADER_LOST)
+            self._rescue(job, run.worker_id, now)
+
+    # one run
+
+    def _watch(self, job: JobRecord, now: float) -> None:
+        """A lone run: start a race when it is about to be late, replace it when it has stalled."""
+        desk, run = self._desk, job.leader
+        assert run is not None
+        rules, jobs = desk.settings.handover, desk.jobs_on(run)
+        deadline = job.stream.deadline_of(job)
+        stall = stalled_at(run, desk.rates, jobs, rules)
+        if now >= stall and self._can_replace(job, run):
+            desk.emit(CancelJob(job.spec.id, job.stream.spec.id, run.worker_id, run.engine, Reason.STALL), "stall")
+            self.lost(job, run, Reason.STALL, now)
+            return
+        found = self._successor(job, run.engine)
+        if found is None:
+            desk.timers.put(job.spec.id, stall if stall > now else now + LOOK_AGAIN_S)
+            return
+        begin = start_at(deadline, found, desk.rates, rules)
+        sure = surely_at(run, desk.rates, jobs)
+        if now < begin:
+            desk.timers.put(job.spec.id, min(begin, stall) if stall > now else begin)
+        elif now < sure <= deadline - rules.commit_s and desk.is_pressed(found.card.engine):
+            desk.timers.put(job.spec.id, sure)
+        else:
+            self._race(job, found, deadline, now)
+
+    def _successor(self, job: JobRecord, engine: EngineName) -> Worker | None:
+        """A free worker of the first engine after `engine` in the chain that may have the job."""
+        chain = job.stream.spec.chain
+        for other in chain[chain.index(engine) + 1 :]:
+            worker = self._desk.fleet.pick(other) if self._desk.is_open_to(job, other) else None
+            if worker is not None:
+                return worker
+        return None
+
+    def _can_replace(self, job: JobRecord, run: Run) -> bool:
+        """True when somebody else could take over from a run that stalled."""
+        is_spare = self._desk.fleet.pick(run.engine, exclude=(run.worker_id,)) is not None
+        has_chance = job.lost.get(run.engine, 0) + 1 < self._desk.settings.handover.most_lost_runs
+        return (is_spare and has_chance) or self._successor(job, run.engine) is not None
+
+    def _race(self, job: JobRecord, worker: Worker, deadline: float, now: float) -> None:
+        """Start the challenger."""
+        desk, leader, card = self._desk, job.leader, worker.card
+        assert leader is not None
+        level = self._level(job, worker, deadline, now)
+        overdue = now >= next_sound_at(leader, desk.rates, desk.jobs_on(leader)) + desk.settings.handover.stall_floor_s
+        reason = Reason.STALL if overdue else Reason.PREDICTED_MISS
+        desk.fleet.take(card.id, job.spec.id, level, now)
+        job.challenger = Run(card.engine, card.id, level, now, base_s=job.spoken_s, heard_of_at=now, job_s=worker.job_s(now))
+        job.races += 1
+        job.race_from_s = job.spoken_s
+        job.move(JobEvent.RACE_STARTED)
+        desk.emit(
+            HandOver(job.spec.id, job.stream.spec.id, leader.engine, card.engine, card.id, level, deadline, reason, is_race=True),
+            reason,
+        )
+        commit = deadline - desk.settings.handover.commit_s
+        desk.timers.put(job.spec.id, commit if commit > now else now + LOOK_AGAIN_S)
+
+    def _rescue(self, job: JobRecord, not_on: str, now: float) -> None:
+        """An orphan: the same engine if another worker of it is in time, else the next that has room, else it waits in line."""
+        desk = self._desk
+        deadline = job.stream.deadline_of(job)
+        assert job.last_engine is not None
+        if desk.is_open_to(job, job.last_engine):
+            twin = desk.fleet.pick(job.last_engine, exclude=(not_on,))
+            if twin is not None and now <= start_at(deadline, twin, desk.rates, desk.settings.handover):
+                self._restart(job, twin, deadline, now)
+                return
+        worker = self._successor(job, job.last_engine)
+        if worker is not None:
+            self._restart(job, worker, deadline, now)
+        else:
+            self._room.review(job, now)
+
+    def _restart(self, job: JobRecord, worker: Worker, deadline: float, now: float) -> None:
+        self._room.start(job, worker, self._level(job, worker, deadline, now), deadline, now)
+
+    def _level(self, job: JobRecord, worker: Worker, deadline: float, now: float) -> str:
+        return choose(self._room.rungs(job, worker), self._room.need(job, worker, deadline, now)).rung.level
+
+    # two runs
+
+    def _judge(self, job: JobRecord, now: float) -> None:
+        """A race: settle it if it can be, else look again when it must be."""
+        desk, leader, challenger = self._desk, job.leader, job.challenger
+        assert leader is not None and challenger is not None
+        rules = desk.settings.handover
+        deadline = job.stream.deadline_of(job)
+        fresh_s = job.spoken_s - job.race_from_s
+        then = deadline + fresh_s
+        view = RaceView(
+            has_fresh_audio=fresh_s > 0,
+            keeps_up=keeps_up(leader, desk.rates, desk.jobs_on(leader), then),
+            is_hopeless=job.races >= rules.most_races or self._is_hopeless(job, leader, then),
+            is_ready=challenger.is_sounding,
+            must_decide=now >= deadline - rules.commit_s,
+        )
+        result = verdict(view)
+        if result is not Verdict.OPEN:
+            self._settle(job, result, now)
+        elif not self._go_further(job, deadline, now):
+            commit = deadline - rules.commit_s
+            stall = stalled_at(challenger, desk.rates, desk.jobs_on(challenger), rules)
+            desk.timers.put(job.spec.id, commit if commit > now else max(stall, now + LOOK_AGAIN_S / 4))
+
+    def _is_hopeless(self, job: JobRecord, run: Run, deadline: float) -> bool:
+        return is_hopeless(run, self._desk.rates, self._desk.jobs_on(run), job.remaining_s, deadline)
+
+    def _go_further(self, job: JobRecord, deadline: float, now: float) -> bool:
+        """A handover during a handover: when the challenger will be late as well, the next engine races it and the leader is out."""
+        desk, challenger, leader = self._desk, job.challenger, job.leader
+        assert challenger is not None and leader is not None
+        if challenger.is_sounding or job.spoken_s > job.race_from_s:
+            return False
+        found = self._successor(job, challenger.engine)
+        if found is None:
+            return False
+        rules = desk.settings.handover
+        begin = start_at(deadline, found, desk.rates, rules)
+        sure = surely_at(challenger, desk.rates, desk.jobs_on(challenger))
+        if now < begin or sure <= deadline - rules.commit_s or (now < sure and deadline < now):
+            return False
+        self._settle(job, Verdict.CHALLENGER, now)
+        if job.state is JobState.RUNNING:
+            self._race(job, found, deadline, now)
+        return True
+
+    def _settle(self, job: JobRecord, result: Verdict, now: float) -> None:
+        """Tell who won, stop the other, and go on with one run."""
+        desk, leader, challenger = self._desk, job.leader, job.challenger
+        assert leader is not None and challenger is not None
+        loser = challenger
+        if result is Verdict.CHALLENGER:
+            loser = leader
+            if now > surely_at(leader, desk.rates, desk.jobs_on(leader)):
+                desk.breaker(leader.engine).bad(now)  # later than its own record promises: not just a tight plan
+            self._promote(job, Reason.RACE_WON, now)
+        else:
+            desk.emit(Settle(job.spec.id, job.stream.spec.id, leader.engine, leader.worker_id, Reason.RACE_LOST), "leader")
+            job.challenger = None
+        job.move(JobEvent.SETTLED)
+        job.stream.credit(job, job.spoken_s - job.race_from_s)
+        if not loser.is_complete:
+            desk.fleet.release(loser.worker_id, job.spec.id, now)
+            desk.emit(CancelJob(job.spec.id, job.stream.spec.id, loser.worker_id, loser.engine, Reason.RACE_LOST), "race_lost")
+        if not (job.leader and job.leader is leader and leader.is_complete):
+            self._after_settling(job, now)
+
+    def _promote(self, job: JobRecord, reason: Reason, now: float) -> None:
+        """The challenger is the leader from here on, and its engine the stream's."""
+        winner = job.challenger
+        assert winner is not None
+        job.leader, job.challenger = winner, None
+        self._desk.emit(Settle(job.spec.id, job.stream.spec.id, winner.engine, winner.worker_id, reason), "challenger")
+        self._desk.switch_to(job.stream, winner.engine, now)
+        if job.stream.spec.budget.sticky:
+            self._recall(job, winner.engine, now)
+
+    def _after_settling(self, job: JobRecord, now: float) -> None:
+        assert job.leader is not None
+        if job.leader.is_complete:
+            self._complete(job, now)
+        else:
+            self.review(job, now)
+
+    def _recall(self, job: JobRecord, engine: EngineName, now: float) -> None:
+        """A voice that must not change back: segments behind this one that another engine has begun to make are taken back."""
+        desk, stream = self._desk, job.stream
+        behind = list(stream.active.values())
+        behind = behind[behind.index(job) + 1 :]
+        for other in reversed(behind):
+            if other.state is not JobState.RUNNING or other.leader is None or other.leader.engine == engine:
+                continue
+            run = other.leader
+            desk.fleet.release(run.worker_id, other.spec.id, now)
+            desk.emit(CancelJob(other.spec.id, stream.spec.id, run.worker_id, run.engine, Reason.STICKY), "sticky")
+            self._room.leave_line(stream)
+            other.leader, other.base_s = None, 0.0
+            other.move(JobEvent.REQUEUED)
+            del stream.active[other.spec.id]
+            stream.queue.appendleft(other)
+        self._room.arm(stream, now)
+
+    # the rest
+
+    def _complete(self, job: JobRecord, now: float) -> None:
+        """The segment's sound is all there."""
+        stream = job.stream
+        job.move(JobEvent.COMPLETED)
+        self._desk.timers.drop(job.spec.id)
+        self._desk.jobs.pop(job.spec.id, None)
+        stream.retire()
+        if not stream.is_owed:
+            stream.playout.rest(now)
+        self._room.arm(stream, now)
+
+    def _adjust(self, job: JobRecord, run: Run, now: float) -> None:
+        """Lower (or raise) the level of a run that would be late with the rest, where the engine can do that in mid-segment."""
+        worker = self._desk.fleet.get(run.worker_id)
+        if worker is None or not worker.card.can_adjust or len(worker.card.rates) < 2:
+            return
+        deadline = job.stream.deadline_of(job)
+        rates, jobs = self._desk.rates, len(worker.runs)
+        if keeps_up(run, rates, jobs, deadline) and not self._is_hopeless(job, run, deadline):
+            return
+        levels = tuple(worker.card.rates)
+        lower = levels[levels.index(run.level) + 1 :]
+        rest_s = job.remaining_s
+        fit = (level for level in lower if now + rest_s * rates.rtf(run.worker_id, level, jobs) <= deadline + rest_s)
+        level = next(fit, lower[-1] if lower else run.level)
+        if level != run.level:
+            run.level = worker.runs[job.spec.id] = level
+            self._desk.emit(ChangeQuality(job.spec.id, run.worker_id, run.engine, level), level)

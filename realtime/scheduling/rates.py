@@ -1,0 +1,180 @@
+"""How fast workers really are: RTF and time to the first chunk per worker, level and number of jobs sharing the worker.
+
+Starts from what the worker measured at warm-up and follows the progress reports (exponential average). Crowding, the price of
+sharing, is learned per (engine, level): RTF(b) = RTF(1) * (1 + crowding * (b - 1)), and likewise for the first chunk, where the price
+is lower in engines that take urgent jobs first.
+
+Cost: every query is a few dictionary look-ups; a sample of the first-chunk quantile costs one bisect in at most `KEPT` values.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from dataclasses import dataclass, field
+
+from realtime.scheduling.cards import WorkerCard
+from realtime.types import EngineName, WorkerId
+
+FOLLOW = 0.15  # weight of a new sample; a step change is followed to 80 % in ten chunks (guess)
+KEPT = 256  # first-chunk times remembered per engine; p99 needs a hundred or more
+PRIOR_SPREAD = 1.5  # p99 over warm-up measurement, before there are samples (guess; measured p99/median of local workers is 1.2-1.6)
+ENOUGH = 20  # samples from which on the measured quantile is believed
+KEEPS_UP = 0.8  # RTF up to which a run outpaces its listener although its chunks come unevenly (from `realtime bench schedule`)
+SHARED = 1.2  # jobs on a worker, on average over a chunk, from which on it says something of the price of sharing
+CHUNK_S = 0.3  # length of a chunk before one was seen (guess)
+CROWDING_LIMIT = 2.0  # above this the samples say that the machine is ill, not that batching is dear
+
+
+class Quantile:
+    """A quantile over the last `KEPT` values."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self._recent: deque[float] = deque(maxlen=kept)
+        self._sorted: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self._sorted)
+
+    def add(self, value: float) -> None:
+        """Take in one value; the oldest leaves when `kept` are there."""
+        if len(self._recent) == self._recent.maxlen:
+            del self._sorted[bisect_left(self._sorted, self._recent[0])]
+        self._recent.append(value)
+        insort(self._sorted, value)
+
+    def at(self, share: float) -> float:
+        """The smallest value that at least `share` of the values do not exceed. Raises `IndexError` when there are none."""
+        return self._sorted[min(len(self._sorted) - 1, int(share * len(self._sorted)))]
+
+
+@dataclass(slots=True)
+class _Pace:
+    """What is known of one worker at one level."""
+
+    rtf: float  # alone
+    first_chunk_s: float  # alone
+
+
+@dataclass(slots=True)
+class _Prices:
+    """What each further job on a worker adds, as a share of the time alone: to the RTF, and to the first chunk."""
+
+    crowding: float
+    queueing: float
+
+
+@dataclass(slots=True)
+class _Habits:
+    """What is known of an engine: how long chunks are, how long first ones took, how much later than predicted both came."""
+
+    warm_up_s: float = 0.0
+    chunk_s: float = CHUNK_S
+    firsts: Quantile = field(default_factory=Quantile)
+    first_ratios: Quantile = field(default_factory=Quantile)
+    ratios: Quantile = field(default_factory=Quantile)
+
+
+class RateBook:
+    """The measured rates of all workers. `jobs`, the number that share a worker, may be an average over time."""
+
+    def __init__(self) -> None:
+        self._paces: dict[tuple[WorkerId, str], _Pace] = {}
+        self._prices: dict[tuple[EngineName, str], _Prices] = {}
+        self._engines: dict[WorkerId, EngineName] = {}
+        self._habits: dict[EngineName, _Habits] = {}
+
+    def add(self, card: WorkerCard) -> None:
+        """Take over what a worker measured at warm-up."""
+        self._engines[card.id] = card.engine
+        for level, rate in card.rates.items():
+            self._paces[card.id, level] = _Pace(rate.rtf, rate.first_chunk_s)
+            # guess for `queueing`: urgent jobs go first, but not at once
+            self._prices.setdefault((card.engine, level), _Prices(rate.crowding, rate.crowding / 2))
+        habits = self._habits.setdefault(card.engine, _Habits())
+        habits.warm_up_s = max(habits.warm_up_s, min(rate.first_chunk_s for rate in card.rates.values()))
+
+    def remove(self, card: WorkerCard) -> None:
+        """Forget a worker; what is known of its engine stays."""
+        self._engines.pop(card.id, None)
+        for level in card.rates:
+            self._paces.pop((card.id, level), None)
+
+    # ask
+
+    def rtf(self, worker_id: WorkerId, level: str, jobs: float = 1) -> float:
+        """Seconds of work per second of sound for each of `jobs` jobs that share the worker."""
+        return self._paces[worker_id, level].rtf * (1 + self._price(worker_id, level).crowding * (jobs - 1))
+
+    def first_chunk_s(self, worker_id: WorkerId, level: str, jobs: float = 1) -> float:
+        """Seconds from dispatch to the first sound, with `jobs` jobs on the worker."""
+        return self._paces[worker_id, level].first_chunk_s * (1 + self._price(worker_id, level).queueing * (jobs - 1))
+
+    def first_lateness_p99(self, engine: EngineName) -> float:
+        """How many times later than predicted a first chunk of the engine comes, at the 99th percentile."""
+        return _tail(self._habits[engine].first_ratios, PRIOR_SPREAD)
+
+    def lateness_p99(self, engine: EngineName) -> float:
+        """The same for later chunks."""
+        return _tail(self._habits[engine].ratios, PRIOR_SPREAD)
+
+    def first_chunk_p99_s(self, engine: EngineName) -> float:
+        """The time that 99 % of the engine's first chunks took, whatever the load was; from the warm-up until `ENOUGH` were seen."""
+        habits = self._habits.get(engine, _Habits())
+        return habits.firsts.at(0.99) if len(habits.firsts) >= ENOUGH else habits.warm_up_s * PRIOR_SPREAD
+
+    def chunk_s(self, engine: EngineName) -> float:
+        """How long a chunk of the engine is, on average."""
+        return self._habits[engine].chunk_s
+
+    # learn
+
+    def saw_first_chunk(self, worker_id: WorkerId, level: str, jobs: float, took_s: float) -> None:
+        """A run's first sound came `took_s` after its dispatch."""
+        engine, pace = self._engines.get(worker_id), self._paces.get((worker_id, level))
+        if engine is None or pace is None:
+            return
+        habits, prices = self._habits[engine], self._price(worker_id, level)
+        habits.firsts.add(took_s)
+        habits.first_ratios.add(took_s / max(self.first_chunk_s(worker_id, level, jobs), 1e-6))
+        if jobs >= SHARED:
+            seen = min(CROWDING_LIMIT, max(0.0, (took_s / max(pace.first_chunk_s, 1e-6) - 1) / (jobs - 1)))
+            prices.queueing += FOLLOW * (seen - prices.queueing)
+        weight = FOLLOW if jobs < SHARED else FOLLOW / 3
+        pace.first_chunk_s += weight * (took_s / (1 + prices.queueing * (jobs - 1)) - pace.first_chunk_s)
+
+    def saw_chunk(self, worker_id: WorkerId, level: str, jobs: float, audio_s: float, took_s: float) -> None:
+        """`audio_s` seconds of sound took `took_s` with `jobs` jobs on the worker."""
+        engine, pace = self._engines.get(worker_id), self._paces.get((worker_id, level))
+        if engine is None or pace is None or audio_s <= 0:
+            return
+        habits, prices = self._habits[engine], self._price(worker_id, level)
+        habits.chunk_s += FOLLOW * (audio_s - habits.chunk_s)
+        habits.ratios.add(took_s / max(self.rtf(worker_id, level, jobs) * audio_s, 1e-6))
+        seen_rtf = took_s / audio_s
+        if jobs >= SHARED:
+            seen = min(CROWDING_LIMIT, max(0.0, (seen_rtf / max(pace.rtf, 1e-6) - 1) / (jobs - 1)))
+            prices.crowding += FOLLOW * (seen - prices.crowding)
+        weight = FOLLOW if jobs < SHARED else FOLLOW / 3
+        pace.rtf += weight * (seen_rtf / (1 + prices.crowding * (jobs - 1)) - pace.rtf)
+
+    # totals
+
+    def useful_jobs(self, card: WorkerCard, level: str, limit: float = KEEPS_UP) -> int:
+        """How many jobs the worker can carry at that level with each still faster than `limit` seconds per second of sound; 1 if none."""
+        solo, crowding = self._paces[card.id, level].rtf, self._price(card.id, level).crowding
+        if solo <= 0 or crowding <= 0:
+            return card.capacity
+        return max(1, min(card.capacity, 1 + int((limit / solo - 1) / crowding + 1e-6)))
+
+    def throughput(self, card: WorkerCard, level: str) -> float:
+        """Seconds of sound per second that the worker yields at that level, as full as is useful."""
+        jobs = self.useful_jobs(card, level)
+        return jobs / max(self.rtf(card.id, level, jobs), 1e-6)
+
+    def _price(self, worker_id: WorkerId, level: str) -> _Prices:
+        return self._prices[self._engines[worker_id], level]
+
+
+def _tail(ratios: Quantile, prior: float) -> float:
+    return max(1.0, ratios.at(0.99)) if len(ratios) >= ENOUGH else prior

@@ -1,0 +1,191 @@
+"""The records that the scheduler keeps: a stream, its jobs, and up to two runs of a job. Facts only, the rules are elsewhere."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from realtime.scheduling.actions import Reason
+from realtime.scheduling.cards import JobSpec, StreamSpec
+from realtime.scheduling.playout import PlayoutModel
+from realtime.types import EngineName, JobId, WorkerId
+
+LEAST_REMAINING_S = 0.25
+"""What a segment still lacks while its end has not been reported, however long it is already (guess: one chunk)."""
+
+PACING_SLACK_S = 0.5
+"""The emitter holds sound back only when the lead is about its limit: so close to it sent may be less than made (a few frames)."""
+
+
+class JobState(Enum):
+    """Where a segment stands."""
+
+    WAITING = auto()  # not given to anybody yet
+    RUNNING = auto()  # one run
+    RACING = auto()  # a handover is under way, the old engine may still win
+    ORPHANED = auto()  # its only run died; waits for a free worker of an engine that is left
+    DONE = auto()
+    FAILED = auto()
+    CANCELLED = auto()
+
+
+class JobEvent(Enum):
+    """What can happen to a segment."""
+
+    DISPATCHED = auto()
+    RACE_STARTED = auto()
+    SETTLED = auto()
+    LEADER_LOST = auto()
+    CHALLENGER_LOST = auto()
+    COMPLETED = auto()
+    GIVEN_UP = auto()
+    REQUEUED = auto()
+    CANCELLED = auto()
+
+
+S, E = JobState, JobEvent
+TRANSITIONS: dict[JobState, dict[JobEvent, JobState]] = {
+    S.WAITING: {E.DISPATCHED: S.RUNNING, E.GIVEN_UP: S.FAILED, E.CANCELLED: S.CANCELLED},
+    S.RUNNING: {
+        E.RACE_STARTED: S.RACING,
+        E.LEADER_LOST: S.ORPHANED,
+        E.COMPLETED: S.DONE,
+        E.REQUEUED: S.WAITING,
+        E.CANCELLED: S.CANCELLED,
+    },
+    S.RACING: {
+        E.SETTLED: S.RUNNING,
+        E.LEADER_LOST: S.RUNNING,  # the challenger is the leader now
+        E.CHALLENGER_LOST: S.RUNNING,
+        E.COMPLETED: S.DONE,
+        E.CANCELLED: S.CANCELLED,
+    },
+    S.ORPHANED: {E.DISPATCHED: S.RUNNING, E.GIVEN_UP: S.FAILED, E.CANCELLED: S.CANCELLED},
+    S.DONE: {},
+    S.FAILED: {},
+    S.CANCELLED: {},
+}
+
+
+@dataclass(slots=True)
+class Run:
+    """One engine speaking one job. Times are the scheduler's; `audio_s` counts from where this run began to speak."""
+
+    engine: EngineName
+    worker_id: WorkerId
+    level: str
+    began_at: float
+    base_s: float = 0.0  # how much of the segment had been spoken when it began
+    audio_s: float = 0.0
+    chunk_s: float = 0.0  # length of its last chunk
+    heard_of_at: float = 0.0  # start, or last report
+    job_s: float = 0.0  # reading of the worker's `job_s` at the start or the last report
+    is_complete: bool = False
+
+    @property
+    def is_sounding(self) -> bool:
+        """True once there is audio of it, or it is complete (and may have had nothing to say)."""
+        return self.audio_s > 0 or self.is_complete
+
+
+@dataclass(slots=True)
+class JobRecord:
+    """One segment on its way."""
+
+    spec: JobSpec
+    stream: Stream
+    state: JobState = JobState.WAITING
+    leader: Run | None = None
+    challenger: Run | None = None
+    last_engine: EngineName | None = None  # whose audio was sent last, of an orphan
+    base_s: float = 0.0  # spoken by runs that are over, of an orphan
+    lost: dict[EngineName, int] = field(default_factory=dict)  # runs lost through no fault of the text
+    barred: set[EngineName] = field(default_factory=set)  # engines that must not try this job again
+    races: int = 0
+    race_from_s: float = 0.0  # how much there was of the segment when the race began: what came after is held back
+    why: Reason | None = None  # of the loss, of an orphan
+
+    def move(self, event: JobEvent) -> None:
+        """Change state. Raises `KeyError` for what can't happen: a bug of the scheduler."""
+        self.state = TRANSITIONS[self.state][event]
+
+    def run_of(self, engine: EngineName) -> Run | None:
+        """The live run of that engine."""
+        for run in (self.leader, self.challenger):
+            if run is not None and run.engine == engine:
+                return run
+        return None
+
+    @property
+    def spoken_s(self) -> float:
+        """How much of the segment there is."""
+        return self.leader.base_s + self.leader.audio_s if self.leader else self.base_s
+
+    @property
+    def safe_s(self) -> float:
+        """How much of the segment may be counted on: without what is held back during a race."""
+        return self.race_from_s if self.state is JobState.RACING else self.spoken_s
+
+    @property
+    def remaining_s(self) -> float:
+        """How much is expected to come."""
+        return max(LEAST_REMAINING_S, self.spec.expected_s - self.spoken_s)
+
+
+@dataclass(slots=True)
+class Stream:
+    """One utterance on its way. `active` are jobs given out, `queue` those not, both in text order; `place` is where in the chain
+    the next segment starts."""
+
+    spec: StreamSpec
+    playout: PlayoutModel
+    opened_at: float
+    active: dict[JobId, JobRecord] = field(default_factory=dict)
+    queue: deque[JobRecord] = field(default_factory=deque)
+    place: int = 0
+    switched_at: float | None = None
+    switches: int = 0
+    unsent_s: float = 0.0  # made, in order, and not reported as sent
+
+    @property
+    def is_owed(self) -> bool:
+        """True while text was given whose audio is not complete."""
+        return bool(self.queue) or any(job.state is not JobState.DONE for job in self.active.values())
+
+    def deadline_of(self, job: JobRecord) -> float:
+        """When the next sample of the job must be there: the moment the listener reaches the end of what there is of it.
+
+        Costs a walk over the jobs given out before it; `max_lead_ms` keeps them few.
+        """
+        ahead_s, is_head = self.unsent_s, True
+        for other in self.active.values():
+            safe_s = other.safe_s
+            if other is job:
+                return self.playout.due_at(ahead_s + (0.0 if is_head else safe_s))
+            to_come_s = 0.0 if other.state is JobState.DONE else max(LEAST_REMAINING_S, other.spec.expected_s - safe_s)
+            ahead_s += to_come_s + (0.0 if is_head else safe_s)
+            is_head = False
+        return self.playout.due_at(ahead_s)
+
+    def credit(self, job: JobRecord, audio_s: float) -> None:
+        """So much more sound of the job may go out. Only the first active job's can: the others' counts when their turn comes."""
+        if next(iter(self.active.values()), None) is job:
+            self.unsent_s += audio_s
+
+    def retire(self) -> None:
+        """Forget jobs that are done, from the front on; what the next one has made already may go out now."""
+        while self.active:
+            head = next(iter(self.active.values()))
+            if head.state is not JobState.DONE:
+                return
+            del self.active[head.spec.id]
+            if following := next(iter(self.active.values()), None):
+                self.unsent_s += following.safe_s
+
+    def sent(self, audio_s: float, now: float) -> None:
+        """The stream's audio sent so far. While the lead is under its limit everything that may go out does, at once."""
+        sent_s = audio_s - self.playout.total_s()
+        self.playout.sent(audio_s, now)
+        is_paced = self.playout.lead(now) >= self.spec.budget.max_lead_ms / 1000 - PACING_SLACK_S
+        self.unsent_s = max(0.0, self.unsent_s - sent_s) if is_paced else 0.0

@@ -1,0 +1,288 @@
+"""Segments that wait for a worker: in which order they go, to which engine, at which quality, and until when they may wait.
+
+Earliest deadline first. The key is the latest moment at which the work can end without a sample being late (Jackson 1955: the order
+by due date minimises the greatest lateness on one machine). Priority classes decide only where the order alone would let a higher
+class be late; a lower class that is overdue gets every `fair_share`-th turn, so nobody starves.
+
+A segment waits in the queue of its engine. When the time that the next engine of its chain needs to be ready comes near, it waits in
+that one's queue as well, and so on down the chain; the first slot that becomes free takes it.
+
+Only the first waiting segment of a stream is in a queue. Cost per decision: O(log n).
+"""
+
+from __future__ import annotations
+
+from realtime.scheduling.actions import Dispatch, Fail, HandOver, Reason, Shed
+from realtime.scheduling.desk import Desk
+from realtime.scheduling.fleet import Worker
+from realtime.scheduling.handover import start_at
+from realtime.scheduling.ladder import Choice, Need, Rung, choose, least_rung
+from realtime.scheduling.queues import LazyHeap
+from realtime.scheduling.rates import KEEPS_UP
+from realtime.scheduling.streams import JobEvent, JobRecord, JobState, Run, Stream
+from realtime.types import EngineName, JobId, Priority
+
+CLASSES = tuple(Priority)
+NEVER = float("inf")
+
+
+class WaitingRoom:
+    """The queues of all engines."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._queues: dict[EngineName, dict[Priority, LazyHeap[JobId]]] = {}
+        self._given = 0
+
+    def waiting(self, engine: EngineName) -> int:
+        """Segments in the engine's queues."""
+        return sum(len(queue) for queue in self._queues.get(engine, {}).values())
+
+    # coming in and going out
+
+    def arm(self, stream: Stream, now: float) -> None:
+        """Put the stream's next segment in line, if it has one."""
+        if stream.queue:
+            self.review(stream.queue[0], now)
+
+    def review(self, job: JobRecord, now: float) -> None:
+        """Work out anew where a waiting segment (or an orphan) stands in line, and when to look again."""
+        desk, deadline = self._desk, job.stream.deadline_of(job)
+        if self._is_over(job, deadline, now):
+            return
+        lead_limit_s = job.stream.spec.budget.max_lead_ms / 1000
+        if job.state is JobState.WAITING and deadline - now > lead_limit_s:
+            self.leave(job)
+            desk.timers.put(job.spec.id, deadline - lead_limit_s)
+            return
+        again = NEVER
+        is_first = True
+        for engine in self._engines_for(job, now):
+            worker = desk.fleet.any_of(engine)
+            assert worker is not None, "an engine that is open to a job has a worker"
+            needed = start_at(deadline, worker, desk.rates, desk.settings.handover)
+            if is_first or needed <= now:
+                self._queue(engine, job).put(job.spec.id, self._due(job, engine, deadline))
+            else:
+                again = min(again, needed)
+            is_first = False
+        if again == NEVER or is_first:
+            again = self._patience_ends(job, deadline, now)
+        desk.timers.put(job.spec.id, min(again, self._urgent_at(job, deadline, now)))
+
+    def leave(self, job: JobRecord) -> None:
+        """Take a segment out of every queue."""
+        for engine in job.stream.spec.chain:
+            if engine in self._queues:
+                self._queues[engine][job.stream.spec.priority].drop(job.spec.id)
+        self._desk.timers.drop(job.spec.id)
+
+    def leave_line(self, stream: Stream) -> None:
+        """Take the stream's next segment out of every queue: another one will be the next."""
+        if stream.queue:
+            self.leave(stream.queue[0])
+
+    def fill(self, now: float) -> None:
+        """Give waiting segments to free workers until one of the two runs out."""
+        for engine in tuple(self._queues):
+            while (job := self._next(engine, now)) is not None:
+                if not self._give(job, engine, now):
+                    break
+
+    # the order
+
+    def _next(self, engine: EngineName, now: float) -> JobRecord | None:
+        """The segment that should have the engine's next slot; None when there is none, or no slot for it."""
+        if self._desk.fleet.pick(engine) is None:
+            return None
+        heads = [(priority, *head) for priority, queue in self._queues[engine].items() if (head := queue.head()) is not None]
+        if not heads:
+            return None
+        best = min(heads, key=lambda head: head[1])
+        higher = [head for head in heads if CLASSES.index(head[0]) < CLASSES.index(best[0])]
+        is_fair_turn = self._given % self._desk.settings.fair_share == 0 and best[1] < now
+        if higher and self._desk.fleet.free(engine) == 1 and not is_fair_turn:
+            taken_s = self._service_s(self._desk.jobs[best[2]], engine)
+            best = next((h for h in higher if now + taken_s + self._service_s(self._desk.jobs[h[2]], engine) > h[1]), best)
+        return self._desk.jobs[best[2]]
+
+    def _due(self, job: JobRecord, engine: EngineName, deadline: float) -> float:
+        """The latest end of the work at which no sample is late: the first one for engines faster than speech, else the last."""
+        return deadline + min(1.0, self._best_rtf(job, engine)) * job.spec.expected_s
+
+    def _service_s(self, job: JobRecord, engine: EngineName) -> float:
+        return self._best_rtf(job, engine) * job.spec.expected_s
+
+    def _best_rtf(self, job: JobRecord, engine: EngineName) -> float:
+        worker = self._desk.fleet.any_of(engine)
+        return self._desk.rates.rtf(worker.card.id, _levels(worker, job.stream)[0]) if worker else 1.0
+
+    # giving out
+
+    def _give(self, job: JobRecord, engine: EngineName, now: float) -> bool:
+        """Dispatch the segment to the engine's least loaded worker, or send it elsewhere. False when this engine must wait."""
+        desk, deadline = self._desk, job.stream.deadline_of(job)
+        if self._is_over(job, deadline, now):
+            return True
+        if not desk.is_open_to(job, engine):
+            self._queue(engine, job).drop(job.spec.id)
+            self.review(job, now)
+            return True
+        worker = desk.fleet.pick(engine)
+        if worker is None or (self._is_leisurely(job, deadline, now) and not self._has_spare(engine)):
+            return False
+        choice = self._choose(job, worker, deadline, now)
+        other = None if choice.is_in_time else self._better_elsewhere(job, engine, deadline, now)
+        if other is not None:
+            self._queue(engine, job).drop(job.spec.id)
+            self._queue(other, job).put(job.spec.id, self._due(job, other, deadline))
+            return True
+        self.start(job, worker, choice.rung.level, deadline, now)
+        return True
+
+    def start(self, job: JobRecord, worker: Worker, level: str, deadline: float, now: float) -> None:
+        """Give a waiting segment or an orphan to a worker."""
+        desk, stream, card = self._desk, job.stream, worker.card
+        self.leave(job)
+        self._given += 1
+        desk.fleet.take(card.id, job.spec.id, level, now)
+        is_orphan = job.state is JobState.ORPHANED
+        job.leader = Run(card.engine, card.id, level, now, base_s=job.base_s, heard_of_at=now, job_s=worker.job_s(now))
+        job.move(JobEvent.DISPATCHED)
+        if is_orphan:
+            desk.emit(
+                HandOver(
+                    job.spec.id,
+                    stream.spec.id,
+                    job.last_engine or card.engine,
+                    card.engine,
+                    card.id,
+                    level,
+                    deadline,
+                    job.why or Reason.WORKER_LOST,
+                    is_race=False,
+                ),
+                job.why or "",
+            )
+        else:
+            stream.queue.popleft()
+            stream.active[job.spec.id] = job
+            desk.emit(Dispatch(job.spec.id, stream.spec.id, card.id, card.engine, level, deadline), card.engine)
+        if stream.spec.chain[stream.place] != card.engine:
+            self._note_engine(stream, card.engine, now)
+        desk.timers.put(job.spec.id, now)
+        self.arm(stream, now)
+
+    def _note_engine(self, stream: Stream, engine: EngineName, now: float) -> None:
+        if stream.spec.chain.index(engine) < stream.place:
+            self._desk.move_to_place(stream, stream.spec.chain.index(engine))
+        else:
+            self._desk.switch_to(stream, engine, now)
+
+    def _choose(self, job: JobRecord, worker: Worker, deadline: float, now: float) -> Choice:
+        supply = self._desk.fleet.supply(worker.card.engine, now)
+        least = least_rung(supply, self._desk.assigned[worker.card.engine]) if not job.stream.spec.ladder else 0
+        return choose(self.rungs(job, worker), self.need(job, worker, deadline, now), least)
+
+    def need(self, job: JobRecord, worker: Worker, deadline: float, now: float) -> Need:
+        """What the rest of the segment asks of a level on that worker."""
+        rates, playout = self._desk.rates, job.stream.playout
+        return Need(
+            now,
+            deadline,
+            job.remaining_s,
+            spare_s=None if playout.has_started() or job.stream.active else playout.start_buffer_s,
+            lateness=rates.lateness_p99(worker.card.engine),
+            chunk_s=rates.chunk_s(worker.card.engine),
+        )
+
+    def rungs(self, job: JobRecord, worker: Worker) -> list[Rung]:
+        """The levels that the stream allows on that worker, as they would run with one more job on it."""
+        rates, jobs = self._desk.rates, len(worker.runs) + 1
+        levels = _levels(worker, job.stream)
+        found = [Rung(level, rates.first_chunk_s(worker.card.id, level, jobs), rates.rtf(worker.card.id, level, jobs)) for level in levels]
+        keeping_up = [rung for rung in found if rung.rtf <= KEEPS_UP]
+        return keeping_up if keeping_up and worker.runs else found
+
+    def _better_elsewhere(self, job: JobRecord, engine: EngineName, deadline: float, now: float) -> EngineName | None:
+        """An engine further down the chain with a free worker that would be in time."""
+        chain = job.stream.spec.chain
+        for other in chain[chain.index(engine) + 1 :]:
+            worker = self._desk.fleet.pick(other) if self._desk.is_open_to(job, other) else None
+            if worker is not None and self._choose(job, worker, deadline, now).is_in_time:
+                return other
+        return None
+
+    # who may wait, and for how long
+
+    def _engines_for(self, job: JobRecord, now: float) -> list[EngineName]:
+        """The engines that the segment may go to, in the order of its chain, from where its stream stands."""
+        desk, chain = self._desk, job.stream.spec.chain
+        place = 0 if self._may_return(job, now) else job.stream.place
+        if job.last_engine is not None:
+            place = chain.index(job.last_engine)
+        found = [engine for engine in chain[place:] if desk.is_open_to(job, engine)]
+        return found or [engine for engine in chain[:place] if desk.is_open_to(job, engine)]
+
+    def _may_return(self, job: JobRecord, now: float) -> bool:
+        """Hysteresis: back to the first choice at a segment's start, when some time has passed and there is time and room for it."""
+        stream, rules = job.stream, self._desk.settings.handover
+        if stream.place == 0:
+            return True
+        if stream.spec.budget.sticky or stream.switches >= rules.most_switches or job.state is not JobState.WAITING:
+            return False
+        engine = stream.spec.chain[0]
+        if not self._desk.is_open_to(job, engine) or not self._has_spare(engine):
+            return False
+        worker = self._desk.fleet.any_of(engine)
+        assert worker is not None
+        slack_s = start_at(stream.deadline_of(job), worker, self._desk.rates, rules) - now
+        waited = stream.switched_at is None or now - stream.switched_at >= rules.return_after_s
+        return waited and slack_s >= rules.return_slack_s
+
+    def _is_leisurely(self, job: JobRecord, deadline: float, now: float) -> bool:
+        return job.state is JobState.WAITING and deadline - now > self._desk.settings.urgent_s
+
+    def _has_spare(self, engine: EngineName) -> bool:
+        """True when a slot is free beyond those kept for urgent segments."""
+        slots = self._desk.fleet.slots(engine)
+        return self._desk.fleet.free(engine) > (int(self._desk.settings.reserve * slots) if slots >= 4 else 0)
+
+    def _urgent_at(self, job: JobRecord, deadline: float, now: float) -> float:
+        at = deadline - self._desk.settings.urgent_s
+        return at if at > now else NEVER
+
+    def _patience_ends(self, job: JobRecord, deadline: float, now: float) -> float:
+        """When the segment will have waited too long: at its deadline if it would be the first sound, a while later in mid-speech."""
+        is_begun = bool(job.stream.active) or job.stream.playout.total_s() > 0
+        return deadline + (self._desk.settings.handover.patience_s if is_begun else 0.0)
+
+    def _is_over(self, job: JobRecord, deadline: float, now: float) -> bool:
+        """Give up on a segment that waited too long, or that no engine may have; True when it was."""
+        desk, stream = self._desk, job.stream
+        is_barred = all(
+            engine in job.barred or job.lost.get(engine, 0) >= desk.settings.handover.most_lost_runs for engine in stream.spec.chain
+        )
+        if not is_barred and now < self._patience_ends(job, deadline, now):
+            return False
+        self.leave(job)
+        job.move(JobEvent.GIVEN_UP)
+        desk.jobs.pop(job.spec.id, None)
+        stream.active.pop(job.spec.id, None)
+        if stream.queue and stream.queue[0] is job:
+            stream.queue.popleft()
+        if is_barred or stream.active or stream.playout.total_s() > 0:
+            desk.emit(Fail(job.spec.id, stream.spec.id, Reason.NO_ENGINE_LEFT), "no_engine_left")
+        else:
+            desk.emit(Shed(stream.spec.id, Reason.EXPIRED, 1000), "expired")
+        return True
+
+    def _queue(self, engine: EngineName, job: JobRecord) -> LazyHeap[JobId]:
+        queues = self._queues.setdefault(engine, {priority: LazyHeap() for priority in CLASSES})
+        return queues[job.stream.spec.priority]
+
+
+def _levels(worker: Worker, stream: Stream) -> tuple[str, ...]:
+    """The worker's levels that the stream's ladder allows; all of them when it names none that the worker has."""
+    levels = tuple(worker.card.rates)
+    return tuple(level for level in levels if level in stream.spec.ladder) or levels
