@@ -16,12 +16,13 @@ QUIET_DB = -60.0
 OFFSET = 0.3
 FLAT = 1e-4
 
-# A step counts as a click if it is more than this many times the largest nearby, and at least this large. Measured on synthetic speech
-# with steps put in, see tests/audio/test_levels.py.
+# A bend counts as a click if it is more than this many times the largest nearby, and at least this large. Measured on a minute of espeak:
+# ratio 3 finds 16 clicks in the untouched speech at 24 kHz (0 at 48 kHz), and of cuts at random places whose step is over 0.1 it finds
+# half (nine of ten at 48 kHz); where it misses, the speech itself is as steep. In tones it finds every cut.
 CLICK_RATIO = 3.0
 CLICK_FLOOR = 0.01
 _CLICK_MARGIN_S = 0.003
-_CLICK_WIDTH = 2  # steps next to the suspect one belong to it
+_CLICK_WIDTH = 2  # a step bends the curve on both of its sides
 
 
 def rms_db(samples: Samples) -> float:
@@ -90,17 +91,19 @@ def is_garbage(samples: Samples, *, expects_speech: bool = False) -> str | None:
 
 
 def clicks(samples: Samples, sample_rate: int, *, ratio: float = CLICK_RATIO, floor: float = CLICK_FLOOR) -> list[int]:
-    """Positions n where the step from sample n-1 to n is an outlier: larger than `floor` and `ratio` times every step within 3 ms.
+    """Positions (to a sample) where the wave breaks: its second difference is over `floor` and over `ratio` times all others within 3 ms.
 
-    A join that cuts a wave shows up; the fast but steady steps of fricatives don't.
+    A join that cuts a wave shows up; the fast but steady bends of fricatives don't. Cost: 10 ms per second of sound.
     """
-    steps = np.abs(np.diff(samples))
+    if len(samples) < 3:
+        return []
+    bends = np.abs(np.diff(samples, 2))
     margin = max(_CLICK_WIDTH + 1, round(sample_rate * _CLICK_MARGIN_S))
-    found = []
-    for at in np.flatnonzero(steps > floor):
-        before = steps[max(0, at - margin) : max(0, at - _CLICK_WIDTH)]
-        after = steps[at + 1 + _CLICK_WIDTH : at + 1 + margin]
-        around = max(before.max(initial=0.0), after.max(initial=0.0))
-        if steps[at] > ratio * around and steps[at] >= steps[max(0, at - _CLICK_WIDTH) : at + 1 + _CLICK_WIDTH].max():
+    padded = np.pad(bends, margin)
+    nearby = np.lib.stride_tricks.sliding_window_view(padded, margin - _CLICK_WIDTH).max(axis=1)
+    before, after = nearby[: len(bends)], nearby[margin + _CLICK_WIDTH + 1 :]
+    found: list[int] = []
+    for at in np.flatnonzero((bends > floor) & (bends > ratio * np.maximum(before, after))):
+        if not found or at + 1 - found[-1] > _CLICK_WIDTH:
             found.append(int(at) + 1)
     return found

@@ -20,7 +20,7 @@ WORTHWHILE = 0.1  # a quieter point must have a tenth (-10 dB) of the end's powe
 MAX_GAIN_DB = 9.0  # further apart than that are not two takes of one line but a fault, and matching would make it worse (guess)
 HOLD_MS, RAMP_MS = 100, 300
 MEMORY_MS = 1000  # of sound that left, to know its loudness from
-EASE_MS = 5  # from a value to silence where there is no sound to fade with
+INAUDIBLE = 1e-3  # -60 dB: an old voice's end below that is not worth its 10 ms after the new voice is over
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +37,40 @@ class Join:
     gain_db: float
 
 
+class _Leaving:
+    """The end of an old voice on its way out, under the first samples of the new one, in whatever chunks these come.
+
+    Equal power: two voices are not correlated, so the squares of the weights add up to 1.
+    """
+
+    def __init__(self, fade: int, end: Samples | None = None, last: Samples | None = None) -> None:
+        end = np.zeros(0, np.float32) if end is None else end
+        if last is None or not len(last):
+            fade = 0  # nothing was heard before: the new voice starts as its engine starts it
+        else:
+            end = np.concatenate([end, last * _falling(fade - len(end))])
+        phase = 0.5 * np.pi * (np.arange(fade) + 0.5) / max(1, fade)
+        self._old = (end[:fade] * np.cos(phase)).astype(np.float32)
+        self._rising = np.sin(phase).astype(np.float32)
+        self._lift = 0.0  # what the new voice added to the last sample
+
+    def mixed(self, samples: Samples) -> Samples:
+        """`samples`, faded in over what is left of the old voice."""
+        count = min(len(samples), len(self._old))
+        if not count:
+            return samples
+        new = samples[:count] * self._rising[:count]
+        over = np.clip(new + self._old[:count], -1.0, 1.0)
+        self._lift = float(new[-1])
+        self._old, self._rising = self._old[count:], self._rising[count:]
+        return np.concatenate([over, samples[count:]])
+
+    def rest(self) -> Samples:
+        """What no new voice came to cover; it fades out alone, and a new voice that broke off in the fade dies away with it. Given once."""
+        rest, self._old = self._old + np.float32(self._lift) * _falling(len(self._old)), self._old[:0]
+        return rest if np.abs(rest).max(initial=0.0) > INAUDIBLE else rest[:0]
+
+
 class Splicer:
     """Passes one stream through, a tail behind. `push`, `flush`; at a handover `take_tail`, cut it at the resume point, then `join`."""
 
@@ -46,6 +80,7 @@ class Splicer:
         self._tail_length = self._samples(tail_ms)
         self._tail: Samples = np.zeros(0, np.float32)
         self._memory: Samples = np.zeros(0, np.float32)  # the last of what left
+        self._leaving = _Leaving(0)
         self._gain_db = 0.0
         self._since_join = 0
 
@@ -64,11 +99,13 @@ class Splicer:
 
     def flush(self) -> Samples:
         """All that is held: the stream is over, or nothing will be joined here."""
+        self._tail = self.take_tail()
         return self._release(len(self._tail))
 
     def take_tail(self) -> Samples:
         """Takes what is held away, to be cut and given to `join` or `put_back`, or forgotten (a cancel)."""
-        tail, self._tail = self._tail, np.zeros(0, np.float32)
+        tail = np.concatenate([self._tail, self._leaving.rest()])
+        self._tail = np.zeros(0, np.float32)
         return tail
 
     def put_back(self, tail: Samples) -> None:
@@ -76,19 +113,20 @@ class Splicer:
         self._tail = np.concatenate([tail, self._tail])
 
     def join(self, tail: Samples, head: Samples) -> Join:
-        """Goes from `tail` (what of the old voice shall still sound) over to `head`, the new voice's first samples (aim: 200 ms or more).
+        """Goes from `tail` (what of the old voice shall still sound) over to `head`, the new voice's first samples.
 
-        Either may be empty. Later samples of the new voice come by `push`.
+        Either may be empty. Give 200 ms of head or more if there are: its loudness is measured on them; the crossfade itself goes on
+        over later pushes. Where the tail is shorter than the fade, its last value (or the last that left) dies away under the new voice.
         """
+        assert not len(self._tail), "take the tail first: what is held would be heard twice or not at all"
         kept = self._quiet_end(tail) if len(head) else tail
         self._gain_db, self._since_join = self._match(kept, head), 0
-        gain_db = self._gain_db
-        head = self._settled(head)
-        overlap = min(len(kept), len(head), self._samples(FADE_MS))
-        joined = _crossfaded(kept, head, overlap) if overlap else self._eased(kept, head)
-        seam = self.position + len(kept) - overlap
-        self._tail = joined
-        return Join(self._release(max(0, len(joined) - self._tail_length)), seam, len(tail) - len(kept), gain_db)
+        overlap = min(len(kept), self._samples(FADE_MS))
+        self._tail, end = kept[: len(kept) - overlap], kept[len(kept) - overlap :]
+        last = (end if overlap else self._memory)[-1:]
+        self._leaving = _Leaving(self._samples(FADE_MS), end, last)
+        seam = self.position + len(self._tail)
+        return Join(self.push(head), seam, len(tail) - len(kept), self._gain_db)
 
     def _quiet_end(self, tail: Samples) -> Samples:
         """`tail` up to where the crossfade's middle falls on the quietest point near its end."""
@@ -112,29 +150,13 @@ class Splicer:
         return min(gain_db, headroom_db)
 
     def _settled(self, samples: Samples) -> Samples:
-        """`samples` at the join's gain, which fades to 0 dB after a while."""
+        """`samples` at the join's gain, which fades to 0 dB after a while, over what is left of the old voice."""
         held, ramp = self._samples(HOLD_MS), self._samples(RAMP_MS)
         start, self._since_join = self._since_join, self._since_join + len(samples)
-        if self._gain_db == 0.0 or start >= held + ramp:
-            return samples
-        share = np.clip((held + ramp - np.arange(start, start + len(samples))) / ramp, 0.0, 1.0)
-        gains = (10.0 ** (self._gain_db / 20 * share)).astype(np.float32)
-        settled: Samples = np.clip(samples * gains, -1.0, 1.0)
-        return settled
-
-    def _eased(self, tail: Samples, head: Samples) -> Samples:
-        """A join with one side missing: no step from the last sample that left, and none into silence."""
-        length = self._samples(EASE_MS)
-        if len(tail):
-            return np.concatenate([tail[:-length], tail[-length:] * _falling(len(tail[-length:]))])
-        last = float(self._memory[-1]) if len(self._memory) else 0.0
-        if abs(last) < 1e-3 and not len(head):
-            return head
-        if not len(self._memory):
-            return head  # nothing was heard before: the voice starts as its engine starts it
-        eased = np.concatenate([head, np.zeros(max(0, length - len(head)), np.float32)])
-        eased[:length] = eased[:length] * _falling(length)[::-1] + last * _falling(length)
-        return eased
+        if self._gain_db != 0.0 and start < held + ramp:
+            share = np.clip((held + ramp - np.arange(start, start + len(samples))) / ramp, 0.0, 1.0)
+            samples = np.clip(samples * (10.0 ** (self._gain_db / 20 * share)).astype(np.float32), -1.0, 1.0)
+        return self._leaving.mixed(samples)
 
     def _samples(self, ms: float) -> int:
         return round(self.sample_rate * ms / 1000)
@@ -154,10 +176,3 @@ def _power(samples: Samples) -> float:
 def _falling(length: int) -> Samples:
     """Half a cosine from 1 to 0, without either."""
     return (0.5 + 0.5 * np.cos(np.pi * (np.arange(length) + 0.5) / max(1, length))).astype(np.float32)
-
-
-def _crossfaded(tail: Samples, head: Samples, overlap: int) -> Samples:
-    """Equal power: two voices are not correlated, so the squares of the weights add up to 1."""
-    phase = 0.5 * np.pi * (np.arange(overlap) + 0.5) / overlap
-    mixed = tail[len(tail) - overlap :] * np.cos(phase) + head[:overlap] * np.sin(phase)
-    return np.concatenate([tail[: len(tail) - overlap], np.clip(mixed, -1.0, 1.0).astype(np.float32), head[overlap:]])

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from realtime.audio.levels import clicks, rms_db
-from realtime.audio.splice import EASE_MS, FADE_MS, MAX_GAIN_DB, SEARCH_MS, TAIL_MS, Splicer
+from realtime.audio.splice import FADE_MS, MAX_GAIN_DB, SEARCH_MS, TAIL_MS, Splicer
 
 Samples = npt.NDArray[np.float32]
 RATE = 24000
-FADE, TAIL, SEARCH, EASE = (RATE * ms // 1000 for ms in (FADE_MS, TAIL_MS, SEARCH_MS, EASE_MS))
+FADE, TAIL, SEARCH = (RATE * ms // 1000 for ms in (FADE_MS, TAIL_MS, SEARCH_MS))
 NOTHING = np.zeros(0, np.float32)
 
 
@@ -64,7 +64,7 @@ def test_a_tail_put_back_leaves_no_trace() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(0, 12000), st.integers(1, 12000), st.floats(80, 1000), st.floats(80, 1000), st.floats(0.05, 0.9), st.floats(0.05, 0.9),
+    st.integers(0, 12000), st.integers(FADE, 12000), st.floats(80, 1000), st.floats(80, 1000), st.floats(0.05, 0.9), st.floats(0.05, 0.9),
     st.integers(0, TAIL),
 )  # fmt: skip
 def test_no_join_steps_further_than_its_two_voices_do(
@@ -74,8 +74,8 @@ def test_no_join_steps_further_than_its_two_voices_do(
     out, _ = hand_over(old, new, resume=resume)
     gained = new_level * 10 ** (MAX_GAIN_DB / 20)
     steepest = 2 * np.pi / RATE * (old_hz * old_level + new_hz * min(1.0, gained))
-    ease = np.pi * (max(old_level, min(1.0, gained))) / EASE  # a fade is a slope of its own
-    assert np.abs(np.diff(out)).max(initial=0.0) <= steepest + 1.1 * ease
+    fades = 2 * np.pi * max(old_level, min(1.0, gained)) / FADE  # a fade is a slope of its own, and there are two
+    assert np.abs(np.diff(out)).max(initial=0.0) <= steepest + fades
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -133,7 +133,7 @@ def test_gain_is_bounded_and_never_clips() -> None:
 
 def test_gain_changes_by_small_steps() -> None:
     out, seam = hand_over(tone(200, 24000, 0.3), np.full(24000, 0.1, np.float32))
-    ramp = out[seam + FADE : -EASE]
+    ramp = out[seam + FADE :]
     assert np.abs(np.diff(ramp)).max() < 1e-3
 
 
@@ -173,7 +173,7 @@ def test_with_nothing_left_to_say_the_tail_ends_softly() -> None:
     joined = splicer.join(splicer.take_tail(), NOTHING)
     out = np.concatenate([sent, joined.samples, splicer.flush()])
     assert len(out) == 5030
-    assert abs(float(out[-1])) < 1e-3
+    assert abs(float(out[-1])) < 2e-3
 
 
 def test_with_no_tail_left_the_new_voice_eases_in_from_the_last_sample() -> None:
