@@ -10,7 +10,7 @@ import re
 
 from realtime.text.numbers import en_cardinal, en_decimal, en_digits, en_ordinal, en_year, roman
 from realtime.text.rules import COMMON, HOST, MAIL, THOUSANDS, Rule, rule
-from realtime.text.tables_en import CURRENCIES, FRACTIONS, MONTH, MONTHS, SCALES, SHORT, SYMBOLS, TITLES, UNITS
+from realtime.text.tables_en import CURRENCIES, FRACTIONS, LEADING, MONTH, MONTHS, SCALES, SHORT, SYMBOLS, TITLES, UNITS
 
 _NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"
 _UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
@@ -135,6 +135,15 @@ def _duration(match: re.Match[str]) -> str:
     return f"{parts[0]}, {parts[1]} and {parts[2]}"
 
 
+def _price_range(match: re.Match[str]) -> str:
+    return f"{en_decimal(match.group(2))} to {en_decimal(match.group(3))} {CURRENCIES[match.group(1)][1]}"
+
+
+def _scientific(match: re.Match[str]) -> str:
+    sign = "minus " if match.group(2) == "-" else ""
+    return f"{en_decimal(match.group(1))} times ten to the {sign}{en_cardinal(int(match.group(3)))}"
+
+
 def _integer(match: re.Match[str]) -> str:
     return en_cardinal(int(match.group(1)))
 
@@ -184,7 +193,7 @@ RULES: tuple[Rule, ...] = (
     rule("month, day", rf"(?<![A-Za-z]){MONTH}\s(\d{{1,2}})(?:st|nd|rd|th)?(?:,?\s((?:1[0-9]|20)\d\d))?(?![\d:/%.]\d|\d)", _month_day),
     rule(
         "day, month",
-        rf"(?<![\d.,/-])([12]?\d|3[01])(?:st|nd|rd|th)?\s(?:of\s)?{MONTH}(?![A-Za-z])(?:,?\s((?:1[0-9]|20)\d\d)(?!\d))?",
+        rf"(?:(?i:\bthe)\s)?(?<![\d.,/-])([12]?\d|3[01])(?:st|nd|rd|th)?\s(?:of\s)?{MONTH}(?![A-Za-z])(?:,?\s((?:1[0-9]|20)\d\d)(?!\d))?",
         _day_month,
     ),
     rule(
@@ -194,12 +203,16 @@ RULES: tuple[Rule, ...] = (
     ),
     rule(
         "rooms and flights",
-        r"\b((?i:room|flight|suite|apartment|apt|bus|highway|route|area)\s)(\d{3,4})(?!\d)",
+        r"\b((?i:room|flight|suite|apartment|apt|bus|highway|route|area|boeing|airbus|http|error)\s(?:[A-Z]{2}\s?)?)(\d{3,4})(?!\d)",
         lambda m: m.group(1) + en_digits(m.group(2)),
     ),
+    rule("price range", rf"([$£€])({_NUMBER})\s?[-–]\s?\1?({_NUMBER})(?![\w,.-]*\d|[kKmMbB])", _price_range),
+    rule("groups of zeros", r"(?<![\d.,-])\d{1,3}(?: 000)+(?!\d)", lambda m: en_cardinal(int(m.group().replace(" ", "")))),
+    rule("retirement plan", r"(?<!\d)401\(k\)", lambda _: "four oh one k"),
     rule("money", rf"(US\$|[$£€¥￥])\s?({_NUMBER})(?:\s?(thousand|million|billion|trillion|bn|[kKmMbBT])(?![A-Za-z]))?", _money),
     rule("cents", r"¢\s?(\d+)|(\d+)\s?¢", lambda m: _amount(m.group(1) or m.group(2), "cent", "cents")),
     rule("duration", r"(?<![\d:.])(\d{1,2}):([0-5]\d):([0-5]\d)(?![\d:])", _duration),
+    rule("from time to time", r"(?<=\d[apAP][mM])\s?[-–]\s?(?=\d)|(?<=[ap]\.m\.)\s?[-–]\s?(?=\d)", lambda _: " to "),
     rule("time", r"(?<![\d:.$])(\d{1,2})(?::([0-5]\d))?\s?([aApP]\.?[mM]\b\.?(?=\s[a-z]|[^\s\w]|\s\d|\Z)|[aApP]\.?[mM]\b)", _clock),
     rule("clock", r"(?<![\d:.$])(\d{1,2}):([0-5]\d)()(?![:\d])", _clock),
     rule("years", r"(?<![\d.,$-])((?:1[5-9]|20)\d\d)\s?[-–—]\s?((?:1[5-9]|20)\d\d)(?![\d.,-]\d|\d)", _years),
@@ -226,7 +239,7 @@ RULES: tuple[Rule, ...] = (
     ),
     rule("measures", rf"(?<![\w.,])([-−]?)({_NUMBER})\s?({_UNIT})(?![A-Za-z/°])", _measure),
     rule("multiples", r"(?<![\w.,])(\d+(?:\.\d+)?)[xX](?![\w])", lambda m: f"{en_decimal(m.group(1))} times"),
-    rule("thousands and millions", r"(?<![\w.,])(\d+(?:\.\d+)?)([kKMB])(?![A-Za-z\d])", _scaled),
+    rule("thousands and millions", r"(?<![\w.,])(\d+(?:\.\d+)?)([kKM])(?![A-Za-z\d-])", _scaled),
     rule("leading zeros", r"(?<![\w.,:/-])(0\d+)(?![\w.:/-])", lambda m: en_digits(m.group(1))),
     rule(
         "range",
@@ -235,7 +248,9 @@ RULES: tuple[Rule, ...] = (
     ),
     rule("minus", r"(?<=\d)\s[-−–]\s(?=\d)", lambda _: " minus "),
     rule("symbols", r"(?<=[\w)%])\s?([+=*×÷<>≤≥≠±^≈])\s?(?=[\w(.-])(?!\w+[@])", _symbol),
-    rule("leading signs", r"(?<![\w)])([±≤≥≈<>])\s?(?=\d)", _symbol),
+    rule("leading signs", r"(?<![\w)])([±≤≥≈<>])\s?(?=\d)", lambda m: LEADING[m.group(1)] + " "),
+    rule("division", r"(?<=\d)\s/\s(?=\d)", lambda _: " divided by "),
+    rule("powers of ten", r"(?<![\w.])(\d+(?:\.\d+)?)[eE]([-+]?)(\d{1,3})(?!\w)", _scientific),
     rule("about", r"(?<!\w)~\s?(?=[\d$])", lambda _: "about "),
     rule("or more", r"(?<=\d)\+(?=\s|[.,;!?]|$)", lambda _: " plus"),
     rule("thousands", THOUSANDS, lambda m: en_cardinal(int(m.group().replace(",", "")))),

@@ -99,15 +99,38 @@ _UNITS = {
 }
 
 
+_DESIGNATIONS = "|".join(f"(?<={name})" for name in "东风 长征 神舟 嫦娥 天宫 米格 巨浪 红旗 鹰击 天问".split())
+_NAMED = "大促|高校|工程|晚会|院校|大学|节|购物|工作制|和"
+
+
+def _price_range(match: re.Match[str]) -> str:
+    return f"{match.group(2)}到{match.group(3)}{_CURRENCIES[match.group(1)]}"
+
+
+def _feast(match: re.Match[str]) -> str:
+    return "".join(zh_cardinal(int(part)) for part in match.groups())
+
+
+def _either(match: re.Match[str]) -> str:
+    return "".join("两" if digit == "2" else zh_digits(digit) for digit in match.groups())
+
+
+def _parts(dotted: str) -> str:
+    """`2.10.3` as 二点十点三, `1.05` and the four parts of an address digit by digit."""
+    parts = dotted.split(".")
+    is_address = len(parts) > 3
+    return "点".join(zh_digits(p) if is_address or len(p) > 2 or p[0] == "0" else zh_cardinal(int(p)) for p in parts)
+
+
 def _version(match: re.Match[str]) -> str:
-    return match.group(1) + zh_digits(match.group(2))
+    return match.group(1) + _parts(match.group(2))
 
 
 def _dotted(match: re.Match[str]) -> str | None:
     """`2.0.1` and `192.168.1.1`, but not the date `2023.10.1`."""
     if re.fullmatch(r"(?:19|20)\d\d\.(?:0?[1-9]|1[0-2])\.(?:0?[1-9]|[12]\d|3[01])", match.group()):
         return None
-    return zh_digits(match.group())
+    return _parts(match.group())
 
 
 def _negative(match: re.Match[str]) -> str:
@@ -131,15 +154,31 @@ def _address(text: str) -> str:
 RULES: tuple[Rule, ...] = (
     rule("Roman digits", "[Ⅰ-Ⅹ]", lambda m: _ROMANS[m.group()]),
     *COMMON,
-    rule("called numbers", r"((?:拨打|致电|拨|呼叫|打给)(?:电话|热线)?\s?)(\d{3,6})()(?![\d.]|[个次分元])", _code),
-    rule("well-known numbers", r"()(?<![\d.])(100(?:10|86)|12(?:306|315|123))()(?![\d.%]|[个人元块万次件台吨米])", _code),
-    rule("hotlines", r"()(?<!\d)(1\d{4}|95\d{3})((?:客服|服务|投诉|政务)?热线)", _code),
     rule("e-mail", MAIL, _mail),
     rule("host", HOST, lambda m: _address(m.group(1).removeprefix("www."))),
     rule("mobile", r"(?<![\d.])(\+?86[- ]?)?(1[3-9]\d[- ]?\d{4}[- ]?\d{4})(?![\d.]\d|\d|元|美元|万|亿|%)", _mobile),
     rule("landline in brackets", r"[(（](0\d{2,3})[)）][- ]?(\d{3,4}[- ]?\d{4})(?:(?:转|-)(\d{1,6}))?(?!\d)", _landline),
     rule("landline", r"(?<![\d.])(0\d{2,3})[- ](\d{3,4}[- ]?\d{4})(?:(?:转|-)(\d{1,6}))?(?!\d)", _landline),
     rule("service number", r"(?<!\d)([48]00)[- ]?(\d{3,4}[- ]?\d{3,4})()(?!\d|元|万|亿|[个人])", _landline),
+    rule("called numbers", r"((?:拨打|致电|拨|呼叫|打给)(?:电话|热线)?\s?)(\d{3,6})()(?![\d.-]|[个次分元])", _code),
+    rule("well-known numbers", r"()(?<![\d.])(100(?:10|86)|12(?:306|315|123))()(?![\d.%]|[个人元块万次件台吨米])", _code),
+    rule("hotlines", r"()(?<!\d)(1\d{4}|95\d{3})((?:客服|服务|投诉|政务)?热线)", _code),
+    rule("shop", r"(?<=[在去到家])7-11(?![月日号点\d])", lambda _: "七幺幺"),
+    rule("price range", r"([￥¥$€£])\s?(\d+(?:\.\d+)?)\s?[-–~]\s?[￥¥$€£]?(\d+(?:\.\d+)?)(?:元)?(?![\d.])", _price_range),
+    rule("designations", rf"(?:(?<=[歼运轰直苏图强])|{_DESIGNATIONS})-(?=\d)", lambda _: ""),
+    rule("airliners", r"(波音|空客|Boeing |Airbus )\s?([A-Z]?)(\d{3})(?!\d)", lambda m: m.group(1) + m.group(2) + zh_digits(m.group(3))),
+    rule("feasts", r"(?<![\d.])(\d{1,2})\.(\d{1,2})(?=妇女节|劳动节|儿童节|国庆|假期|黄金周|青年节|长假|消费者)", _feast),
+    rule("names of numbers", rf"(?<!\d)(618|985|211|315|520|1024|996)(?={_NAMED})", lambda m: zh_digits(m.group(1))),
+    rule("about", r"(?<![\w℃%])[~～](?=\d)", lambda _: "约"),
+    rule("ten thousands", r"(?<![A-Za-z\d.])(\d+(?:\.\d+)?)w(?![A-Za-z\d])", lambda m: f"{m.group(1)}万"),
+    rule("or more", r"(?<=[万亿千百岁])\+(?![\d+])", lambda _: "以上"),
+    rule("two or three", r"(?<![\d.])([1-9])、([2-9])(?=[个天年次人岁位种件只块斤点]|小时|分钟|公里)", _either),
+    rule("second of many", r"(?<![\d.-])2(?=单元|号|楼|层|栋|幢|座|期|班|年级|月|线|等奖)", lambda _: "二"),
+    rule("percent range", r"(?<=[%℃])\s?[-–]\s?(?=\d)", lambda _: "到"),
+    rule("powers", r"(?<![\d.])(\d+)\^(-?)(\d+)", lambda m: f"{m.group(1)}的{'负' if m.group(2) else ''}{m.group(3)}次方"),
+    rule("squares", r"(?<=\d)([²³])", lambda m: "的平方" if m.group() == "²" else "的立方"),
+    rule("roots", r"√(?=\d)", lambda _: "根号"),
+    rule("minutes of arc", r"(?<=\d)′", lambda _: "分"),
     rule(
         "year and month range",
         r"(?<!\d)((?:19|20)\d\d)[-~—–]((?:19|20)\d\d)(?=年|$|[^\d-])",
@@ -182,7 +221,7 @@ RULES: tuple[Rule, ...] = (
     rule("lines from to", r"(第\d+)-(?=\d)", lambda m: f"{m.group(1)}到"),
     rule("range", r"(?<![A-Za-z\d.-])(\d+(?:\.\d+)?)[-–](\d+(?:\.\d+)?)(?![\d.-])(?!=)", lambda m: f"{m.group(1)}到{m.group(2)}"),
     rule("wave", r"(?<=[\d℃%点分])\s?[～~]\s?(?=[\d-])", lambda _: "到"),
-    rule("plus", r"(?<=[\d)])\s?\+\s?(?=[\d(])", lambda _: "加"),
+    rule("plus", r"(?<=[\dA-Za-z)])\s?\+\s?(?=[\dA-Za-z(])", lambda _: "加"),
     rule("positive", r"(?<![\w)])\+(?=\d)", lambda _: "正"),
     rule("times", r"(?<=[\d)])\s?[*×xX]\s?(?=[\d(])", lambda _: "乘"),
     rule("divided", r"(?<=\d)\s?÷\s?(?=\d)", lambda _: "除以"),

@@ -127,3 +127,5 @@ UNITS = {
 SYMBOLS = {"+": "plus", "=": "equals", "*": "times", "×": "times", "÷": "divided by", "<": "is less than", ">": "is greater than"}
 SYMBOLS |= {"≤": "is at most", "≥": "is at least", "≠": "is not equal to", "±": "plus or minus", "^": "to the power of", "≈": "is about"}
 FRACTIONS = {"½": "one half", "⅓": "one third", "⅔": "two thirds", "¼": "one quarter", "¾": "three quarters", "⅛": "one eighth"}
+
+LEADING = {"±": "plus or minus", "≤": "at most", "≥": "at least", "≈": "about", "<": "less than", ">": "more than"}
