@@ -19,6 +19,10 @@ class Clock(Protocol):
         """Return once `now() >= when`; at once if that is past."""
         ...
 
+    async def wait(self, event: anyio.Event, until: float | None) -> None:
+        """Return once the event is set or the time has come, whichever is first; None waits for the event alone."""
+        ...
+
 
 class MonotonicClock:
     """The machine's monotonic clock; shared by all processes of one host."""
@@ -30,6 +34,11 @@ class MonotonicClock:
     async def sleep_until(self, when: float) -> None:
         """Sleep until `when`; yields to other tasks even if that is past."""
         await anyio.sleep(max(0.0, when - time.monotonic()))
+
+    async def wait(self, event: anyio.Event, until: float | None) -> None:
+        """Wait for an event, no longer than `until`."""
+        with anyio.move_on_after(None if until is None else max(0.0, until - time.monotonic())):
+            await event.wait()
 
 
 def wall_time() -> float:

@@ -33,6 +33,7 @@ cache_hits = Counter("realtime_cache_hits", "Segments served from the cache", re
 cache_misses = Counter("realtime_cache_misses", "Segments that had to be spoken", registry=REGISTRY)
 cache_bytes = Gauge("realtime_cache_bytes", "Bytes held by the cache", registry=REGISTRY)
 unspeakable = Counter("realtime_unspeakable_segments", "Segments in which nothing could be spoken", registry=REGISTRY)
+normalize_failures = Counter("realtime_normalize_failures", "Segments spoken without their numbers written out", registry=REGISTRY)
 
 
 def render() -> bytes:

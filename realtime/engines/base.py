@@ -91,8 +91,8 @@ class Job:
 class Chunk:
     """Some of a job's sound: mono float32 in [-1, 1], shape [n].
 
-    `span` is the text it covers and `words` when the words that *start* in it sound, in samples counted from the job's first
-    sample; both only where the engine knows.
+    `span` is the characters and `words` the words that *start* in it; a word's times are samples counted from the job's first
+    sample, and its end may lie in a later chunk. Both only where the engine knows.
     """
 
     job_id: JobId

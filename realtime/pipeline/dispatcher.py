@@ -15,8 +15,9 @@ import anyio
 from realtime import metrics
 from realtime.audio.levels import is_garbage
 from realtime.clock import Clock
-from realtime.engines.base import Chunk, Done, EngineInfo, Failed, Job
+from realtime.engines.base import Chunk, Done, Failed, Job
 from realtime.errors import EngineFailed, Overloaded, RealtimeError
+from realtime.pipeline.forms import has_something_to_say, spoken_for
 from realtime.pipeline.outputs import Underruns
 from realtime.pipeline.pauses import pause_ms
 from realtime.pipeline.planning import Planner
@@ -26,9 +27,8 @@ from realtime.pipeline.voices import Part, VoiceBook
 from realtime.scheduling import actions as act
 from realtime.scheduling.cards import JobSpec, LevelRate, Refused, StreamSpec, WorkerCard
 from realtime.scheduling.scheduler import Scheduler
-from realtime.text.speakable import is_speakable, prepare
-from realtime.types import Budget, Emotion, JobId, Priority, SpokenText, UtteranceId
-from realtime.workers.interface import JobEvent, PoolEvent, WorkerLost, WorkerPool, WorkerReady
+from realtime.types import Budget, Emotion, JobId, Priority, UtteranceId
+from realtime.workers.interface import JobEvent, LossReason, PoolEvent, WorkerLost, WorkerPool, WorkerReady
 
 log = logging.getLogger("realtime.dispatcher")
 
@@ -158,7 +158,7 @@ class Dispatcher:
         stream = self._streams.get(listener.id)
         if stream is None:
             return
-        if not is_speakable(run.segment.text):
+        if not has_something_to_say(run, self.voices.info(stream.parts[0].engine)):
             metrics.unspeakable.inc()
             run.close()
             return
@@ -236,7 +236,8 @@ class Dispatcher:
         self.replan()
 
     def _on_worker_lost(self, event: WorkerLost, now: float) -> None:
-        log.warning("worker %s (%s) lost: %s %s", event.worker_id, event.engine, event.reason, event.detail)
+        level = logging.INFO if event.reason is LossReason.STOPPED else logging.WARNING
+        log.log(level, "worker %s (%s) lost: %s %s", event.worker_id, event.engine, event.reason, event.detail)
         metrics.workers_lost.labels(event.engine, event.reason.value).inc()
         for job_id in event.job_ids:
             found = self._attempts.pop(job_id, None)
@@ -353,7 +354,7 @@ class Dispatcher:
 
     def _hand_over(self, task: _Task, action: act.HandOver) -> None:
         run, job_id, now = task.run, action.job_id, self._clock.now()
-        resume = find_resume(run)
+        resume = find_resume(run, self.voices.info(action.to_engine).text_form == "raw")
         task.reason = action.reason.value
         if resume.is_nothing_left:
             run.close()
@@ -471,8 +472,7 @@ class Dispatcher:
         while True:
             self._timer = anyio.Event()
             self._wake_at = self._scheduler.next_wake(self._clock.now())
-            with anyio.move_on_after(None if self._wake_at is None else max(0.0, self._wake_at - self._clock.now())):
-                await self._timer.wait()
+            await self._clock.wait(self._timer, self._wake_at)
             self.replan()
 
     def _schedule_wake(self) -> None:
@@ -480,7 +480,3 @@ class Dispatcher:
         if wake is not None and (self._wake_at is None or wake < self._wake_at):
             self._timer.set()
 
-
-def spoken_for(run: SegmentRun, info: EngineInfo) -> SpokenText:
-    """The run's text in the form its engine wants, with its way back to the utterance's original text."""
-    return prepare(run.segment, info.text_form)

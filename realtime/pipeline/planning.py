@@ -13,10 +13,10 @@ from anyio.abc import TaskGroup
 
 from realtime.engines.base import EngineInfo, PlanRequest
 from realtime.errors import RealtimeError
+from realtime.pipeline.forms import spoken_for
 from realtime.pipeline.plan import RateModel, project_plan
 from realtime.pipeline.segment_run import SegmentRun
 from realtime.pipeline.voices import Part, VoiceBook
-from realtime.text.speakable import prepare
 from realtime.workers.interface import WorkerPool
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Planner:
             self._rates.learn(run.segment.text, request.voice or "", run.segment.language, run.buffer.total / run.rate * request.speed)
 
     async def _fetch(self, run: SegmentRun, info: EngineInfo, voice: str, request: Request) -> None:
-        spoken = prepare(run.segment, info.text_form)
+        spoken = spoken_for(run, info)
         ask = PlanRequest(spoken.text, voice, request.language or run.segment.language, request.speed)
         try:
             with anyio.move_on_after(PLAN_TIMEOUT_S):

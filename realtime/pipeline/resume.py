@@ -7,20 +7,24 @@ the part of the new sound that repeats it is skipped.
 from __future__ import annotations
 
 from realtime.pipeline.segment_run import ResumePoint, SegmentRun
-from realtime.text.speakable import is_speakable
+from realtime.text.boundaries import is_speakable
 
 
-def find_resume(run: SegmentRun) -> ResumePoint:
-    """The resume point of a run whose live attempt is dead or about to be left. Pure but for reading the run."""
+def find_resume(run: SegmentRun, is_raw: bool = False) -> ResumePoint:
+    """The resume point of a run whose live attempt is dead or about to be left. Pure but for reading the run.
+
+    `is_raw`: the voice speaks every character, so that even a full stop is something left to say.
+    """
     segment, total = run.segment, run.buffer.total
     if total == 0:
         return ResumePoint(segment.span.start, 0)
     said = run.char_at(total)
     begin = word_start(segment.text, said - segment.span.start) + segment.span.start
-    if not is_speakable(segment.text[said - segment.span.start :]):
+    rest = segment.text[said - segment.span.start :]
+    if not rest or not (is_raw or is_speakable(rest)):
         return ResumePoint(segment.span.end, total, is_nothing_left=True)
     at = run.sample_at(begin)
-    if at is None or said == begin:
+    if at is None:
         return ResumePoint(said, total)
     if at >= run.buffer.taken:
         return ResumePoint(begin, at)

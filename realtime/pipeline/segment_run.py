@@ -76,6 +76,7 @@ class Attempt:
     rate: int = 0
     native_samples: int = 0
     out_samples: int = 0
+    has_words: bool = False
     held: list[Samples] = field(default_factory=list)
     anchors: list[tuple[int, int]] = field(default_factory=list)
     words: list[WordTime] = field(default_factory=list)
@@ -99,10 +100,13 @@ class Attempt:
         begin = self.native_samples
         self.native_samples += len(chunk.samples)
         self.state = AttemptState.SPEAKING
-        if chunk.span is not None:
-            source = self.spoken.source_span(chunk.span)
-            self.anchors += [(begin, source.start), (self.native_samples, source.end)]
-        self.words += [WordTime(self.spoken.source_span(w.span), w.start, w.end) for w in chunk.words]
+        words = [WordTime(self.spoken.source_span(w.span), w.start, w.end) for w in chunk.words]
+        self.words += words
+        for word in words:
+            self.anchors += [(word.start, word.span.start), (word.end, word.span.end)]
+        if chunk.span is not None and not words and not self.has_words:
+            self.anchors.append((begin, self.spoken.source_span(chunk.span).start))
+        self.has_words = self.has_words or bool(words)
         samples = self.resampler.push(chunk.samples)
         self.out_samples += len(samples)
         return samples
@@ -123,8 +127,10 @@ class SegmentRun:
         "_text_map",
         "_words",
         "buffer",
+        "forms",
         "is_complete",
         "live",
+        "plain",
         "plan",
         "rate",
         "resume",
@@ -133,8 +139,10 @@ class SegmentRun:
         "voicings",
     )
 
-    def __init__(self, segment: Segment, rate: int) -> None:
+    def __init__(self, segment: Segment, rate: int, plain: SpokenText | None = None) -> None:
         self.segment = segment
+        self.plain = SpokenText.verbatim(segment.text) if plain is None else plain
+        self.forms: dict[str, SpokenText] = {}
         self.rate = rate
         self.buffer = RunBuffer()
         self.plan: SpeechPlan | None = None

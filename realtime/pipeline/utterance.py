@@ -29,6 +29,7 @@ from realtime.pipeline.outputs import (
     Underruns,
 )
 from realtime.pipeline.segment_run import SegmentRun
+from realtime.text.markup import MarkupFilter
 from realtime.text.segmenter import Segmenter, SegmenterOptions
 from realtime.types import AudioFormat, Segment, Usage, UtteranceId
 
@@ -77,6 +78,7 @@ class Utterance:
         self._dispatcher = dispatcher
         self._clock = clock
         self._segmenter = Segmenter(options.segmenter)
+        self._markup = MarkupFilter()
         self._emitter = Emitter(options.format)
         self._notices: deque[Output] = deque()
         self._wake = anyio.Event()
@@ -212,8 +214,7 @@ class Utterance:
             if room_at > now:
                 times.append(room_at)
         self._wake = anyio.Event()
-        with anyio.move_on_after(max(0.0, min(times) - now) if times else None):
-            await self._wake.wait()
+        await self._clock.wait(self._wake, min(times, default=None))
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:
@@ -224,7 +225,7 @@ class Utterance:
     # ---- private ----
 
     def _speak(self, segment: Segment) -> None:
-        run = SegmentRun(segment, self.rate)
+        run = SegmentRun(segment, self.rate, self._markup.push(segment))
         self._segments = segment.index + 1
         self._emitter.add(run)
         self._dispatcher.submit(self, run)
