@@ -125,8 +125,8 @@ def make_mp3(format: AudioFormat) -> PacketEncoder:
 def make_aac(format: AudioFormat) -> PacketEncoder:
     """One stream of AAC-LC frames in ADTS at the format's rate.
 
-    The `fast` coder takes about half the CPU of FFmpeg's default and is nearer the source on speech (log-spectral distance 2.2 against 2.8 dB
-    at 24 kHz, 1.5 against 3.0 at 48 kHz, measured on espeak).
+    The `fast` coder takes about half the CPU of FFmpeg's default and is nearer the source on speech (log-spectral distance 2.2 against
+    2.8 dB at 24 kHz, 1.5 against 3.0 at 48 kHz, measured on espeak).
     """
     bitrate = format.bitrate or default_aac_bitrate(format.sample_rate)
     packets = LibavPackets(LibavSettings("aac", format.sample_rate, "fltp", bitrate, {"aac_coder": "fast"}))

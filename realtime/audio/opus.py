@@ -29,7 +29,8 @@ VENDOR = "realtime-voice"
 def default_bitrate(sample_rate: int) -> int:
     """Nominal bit/s for speech, free to vary: a harsh voice takes up to 1.7 times that, pauses a tenth.
 
-    Measured on espeak, log-spectral distance after decoding is 3.0 to 3.3 dB at each rate with these, as with complexity 10 and 0.6 of the bits.
+    Measured on espeak: with these the log-spectral distance after decoding is 3.0 to 3.3 dB at each rate, as complexity 10 has with 0.6 of
+    the bits.
     """
     return {8000: 16_000, 16000: 32_000, 24000: 40_000}.get(sample_rate, 48_000)
 
