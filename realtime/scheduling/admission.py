@@ -63,12 +63,14 @@ class TokenBucket:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the service carries and could carry, for one chain of engines: seconds of sound per second, and counts."""
+    """What the service carries and could carry, for one chain of engines: seconds of sound per second, and counts. `room`: slots that a
+    new utterance could have at once."""
 
     streams: int
     waiting_jobs: int
     demand: float
     supply: float
+    room: int
     mean_stream_s: float = 8.0
 
 
@@ -90,6 +92,8 @@ class Admission:
             return Refused(spec.id, Reason.QUEUE_FULL, _ms(self._turnover_s(load.streams, load)))
         if load.supply <= 0:
             return Refused(spec.id, Reason.NO_WORKER, 1000)
+        if load.room <= 0 and load.streams > 0 and spec.priority is not Priority.BATCH:
+            return Refused(spec.id, Reason.OVERLOADED, _ms(self._turnover_s(load.streams, load)))
         excess = load.demand + 1 - HEADROOM[spec.priority] * load.supply
         if excess > 0 and load.streams > 0:
             # streams end at a rate of demand / mean length: so long until `excess` of them have

@@ -28,7 +28,7 @@ class SchedulerSettings:
 
     first_word_from_fallback: bool = True
     urgent_s: float = 1.0
-    reserve: float = 0.1
+    reserve: float = 0.25
     fair_share: int = 8
     handover: HandoverSettings = field(default_factory=HandoverSettings)
     breaker: BreakerSettings = field(default_factory=BreakerSettings)

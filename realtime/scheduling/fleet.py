@@ -10,19 +10,20 @@ from realtime.scheduling.rates import RateBook
 from realtime.types import EngineName, JobId, WorkerId
 
 MOST_SKIPPED = 8  # workers looked at in vain, full with slow levels, before giving up: bounds the cost of a choice
+BARELY = 0.95  # RTF up to which a worker may be filled to prevent silence
 REFRESH_S = 1.0  # how often totals are summed anew from the learned rates
 
 
 class Worker:
     """One ready worker and the runs on it (job -> level). `slots_at`: jobs it can carry at each level and still keep up with speech;
-    `slots`: at the fastest."""
+    `slots`: at the fastest; `most`: the same without anything to spare."""
 
-    __slots__ = ("_counted_at", "_job_s", "card", "runs", "slots", "slots_at")
+    __slots__ = ("_counted_at", "_job_s", "card", "most", "runs", "slots", "slots_at")
 
     def __init__(self, card: WorkerCard) -> None:
         self.card = card
         self.runs: dict[JobId, str] = {}
-        self.slots = card.capacity
+        self.slots = self.most = card.capacity
         self.slots_at: dict[str, int] = {}
         self._job_s = 0.0
         self._counted_at = 0.0
@@ -40,10 +41,14 @@ class Worker:
         self._counted_at = max(now, self._counted_at)
         return self._job_s
 
-    def learn(self, rates: RateBook) -> bool:
+    def learn(self, rates: RateBook, is_last_resort: bool) -> bool:
         """Take over what was learned of its speed; True when it can carry more or fewer jobs than before."""
-        self.slots_at = {level: rates.useful_jobs(self.card, level) for level in self.card.rates}
-        before, self.slots = self.slots, self.slots_at[tuple(self.card.rates)[-1]]
+        self.slots_at = {
+            level: rates.useful_jobs(self.card, level, rates.limit(self.card.engine, is_last_resort)) for level in self.card.rates
+        }
+        fastest = tuple(self.card.rates)[-1]
+        before, self.slots = self.slots, self.slots_at[fastest]
+        self.most = max(self.slots, rates.useful_jobs(self.card, fastest, limit=BARELY))
         return self.slots != before
 
 
@@ -58,6 +63,7 @@ class Fleet:
         self._slots: dict[EngineName, int] = {}
         self._supply: dict[EngineName, tuple[float, ...]] = {}
         self._summed_at = float("-inf")
+        self.last_resorts: set[EngineName] = set()  # engines behind which nobody stands: filled less
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -73,7 +79,7 @@ class Fleet:
         """A worker is ready."""
         self.rates.add(card)
         worker = self._workers[card.id] = Worker(card)
-        worker.learn(self.rates)
+        worker.learn(self.rates, card.engine in self.last_resorts)
         self._slots[card.engine] = self._slots.get(card.engine, 0) + worker.slots
         self._place(worker)
         self._summed_at = float("-inf")
@@ -117,8 +123,8 @@ class Fleet:
         head = heap.head() if heap else None
         return self._workers[head[1]] if head else None
 
-    def pick(self, engine: EngineName, exclude: Collection[WorkerId] = ()) -> Worker | None:
-        """The least loaded worker with room; None when all are full."""
+    def pick(self, engine: EngineName, exclude: Collection[WorkerId] = (), is_rescue: bool = False) -> Worker | None:
+        """The least loaded worker with room; None when all are full. A rescue (silence is near) may fill a worker up to its limit."""
         heap = self._by_load.get(engine)
         if heap is None:
             return None
@@ -126,9 +132,9 @@ class Fleet:
         found = None
         while (head := heap.head()) is not None:
             worker = self._workers[head[1]]
-            if len(worker.runs) >= worker.slots or len(skipped) >= MOST_SKIPPED:
+            if len(worker.runs) >= (worker.most if is_rescue else worker.slots) or len(skipped) >= MOST_SKIPPED:
                 break
-            if worker.has_room and worker.card.id not in exclude:
+            if (is_rescue or worker.has_room) and worker.card.id not in exclude:
                 found = worker
                 break
             heap.pop()
@@ -174,11 +180,11 @@ class Fleet:
         for worker in self._workers.values():
             card = worker.card
             levels = tuple(card.rates)
-            if worker.learn(self.rates):
+            if worker.learn(self.rates, card.engine in self.last_resorts):
                 self._place(worker)
             slots[card.engine] += worker.slots
             sums = totals.setdefault(card.engine, [0.0] * len(levels))
             for i, level in enumerate(levels[: len(sums)]):
-                sums[i] += self.rates.throughput(card, level)
+                sums[i] += self.rates.throughput(card, level, worker.slots_at[level])
         self._slots = slots
         self._supply = {engine: tuple(sums) for engine, sums in totals.items()}

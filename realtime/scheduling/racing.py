@@ -130,7 +130,7 @@ class Races:
         """A free worker of the first engine after `engine` in the chain that may have the job."""
         chain = job.stream.spec.chain
         for other in chain[chain.index(engine) + 1 :]:
-            worker = self._desk.fleet.pick(other) if self._desk.is_open_to(job, other) else None
+            worker = self._desk.fleet.pick(other, is_rescue=True) if self._desk.is_open_to(job, other) else None
             if worker is not None:
                 return worker
         return None

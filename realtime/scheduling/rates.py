@@ -21,7 +21,6 @@ KEPT = 256  # first-chunk times remembered per engine; p99 needs a hundred or mo
 PRIOR_SPREAD = 1.5  # p99 over warm-up measurement, before there are samples (guess; measured p99/median of local workers is 1.2-1.6)
 ENOUGH = 20  # samples from which on the measured quantile is believed
 KEEPS_UP = 0.8  # RTF up to which a run outpaces its listener although its chunks come unevenly (from `realtime bench schedule`)
-SHARED = 1.2  # jobs on a worker, on average over a chunk, from which on it says something of the price of sharing
 CHUNK_S = 0.3  # length of a chunk before one was seen (guess)
 CROWDING_LIMIT = 2.0  # above this the samples say that the machine is ill, not that batching is dear
 
@@ -137,11 +136,9 @@ class RateBook:
         habits, prices = self._habits[engine], self._price(worker_id, level)
         habits.firsts.add(took_s)
         habits.first_ratios.add(took_s / max(self.first_chunk_s(worker_id, level, jobs), 1e-6))
-        if jobs >= SHARED:
-            seen = min(CROWDING_LIMIT, max(0.0, (took_s / max(pace.first_chunk_s, 1e-6) - 1) / (jobs - 1)))
-            prices.queueing += FOLLOW * (seen - prices.queueing)
-        weight = FOLLOW if jobs < SHARED else FOLLOW / 3
-        pace.first_chunk_s += weight * (took_s / (1 + prices.queueing * (jobs - 1)) - pace.first_chunk_s)
+        relative = took_s / max(pace.first_chunk_s, 1e-6)
+        prices.queueing = _follow_price(prices.queueing, relative, jobs)
+        pace.first_chunk_s += _weight(jobs) * (took_s / (1 + prices.queueing * (jobs - 1)) - pace.first_chunk_s)
 
     def saw_chunk(self, worker_id: WorkerId, level: str, jobs: float, audio_s: float, took_s: float) -> None:
         """`audio_s` seconds of sound took `took_s` with `jobs` jobs on the worker."""
@@ -152,24 +149,24 @@ class RateBook:
         habits.chunk_s += FOLLOW * (audio_s - habits.chunk_s)
         habits.ratios.add(took_s / max(self.rtf(worker_id, level, jobs) * audio_s, 1e-6))
         seen_rtf = took_s / audio_s
-        if jobs >= SHARED:
-            seen = min(CROWDING_LIMIT, max(0.0, (seen_rtf / max(pace.rtf, 1e-6) - 1) / (jobs - 1)))
-            prices.crowding += FOLLOW * (seen - prices.crowding)
-        weight = FOLLOW if jobs < SHARED else FOLLOW / 3
-        pace.rtf += weight * (seen_rtf / (1 + prices.crowding * (jobs - 1)) - pace.rtf)
+        prices.crowding = _follow_price(prices.crowding, seen_rtf / max(pace.rtf, 1e-6), jobs)
+        pace.rtf += _weight(jobs) * (seen_rtf / (1 + prices.crowding * (jobs - 1)) - pace.rtf)
 
     # totals
 
-    def useful_jobs(self, card: WorkerCard, level: str, limit: float = KEEPS_UP) -> int:
-        """How many jobs the worker can carry at that level with each still faster than `limit` seconds per second of sound; 1 if none."""
+    def limit(self, engine: EngineName, is_last_resort: bool) -> float:
+        """RTF up to which workers of the engine should be filled. Where nobody stands behind it, a late chunk must keep up as well."""
+        return min(KEEPS_UP, 1 / self.lateness_p99(engine)) if is_last_resort else KEEPS_UP
+
+    def useful_jobs(self, card: WorkerCard, level: str, limit: float) -> int:
+        """How many jobs the worker can carry at that level with each at an RTF of `limit` at most; 1 if none."""
         solo, crowding = self._paces[card.id, level].rtf, self._price(card.id, level).crowding
         if solo <= 0 or crowding <= 0:
             return card.capacity
         return max(1, min(card.capacity, 1 + int((limit / solo - 1) / crowding + 1e-6)))
 
-    def throughput(self, card: WorkerCard, level: str) -> float:
-        """Seconds of sound per second that the worker yields at that level, as full as is useful."""
-        jobs = self.useful_jobs(card, level)
+    def throughput(self, card: WorkerCard, level: str, jobs: int) -> float:
+        """Seconds of sound per second that the worker yields at that level with so many jobs."""
         return jobs / max(self.rtf(card.id, level, jobs), 1e-6)
 
     def _price(self, worker_id: WorkerId, level: str) -> _Prices:
@@ -178,3 +175,15 @@ class RateBook:
 
 def _tail(ratios: Quantile, prior: float) -> float:
     return max(1.0, ratios.at(0.99)) if len(ratios) >= ENOUGH else prior
+
+
+def _follow_price(price: float, relative: float, jobs: float) -> float:
+    """One step of least mean squares towards relative = 1 + price * (jobs - 1); a sample with few jobs says little."""
+    others = jobs - 1
+    error = min(relative, CROWDING_LIMIT * jobs) - (1 + price * others)
+    return min(CROWDING_LIMIT, max(0.0, price + FOLLOW * error * others / (1 + others * others)))
+
+
+def _weight(jobs: float) -> float:
+    """How much a sample says of the speed alone."""
+    return FOLLOW / jobs

@@ -36,6 +36,7 @@ __all__ = [
     "WorkerCard",
 ]
 
+STAND_IN_SHARE = 0.6  # of a stand-in's throughput that utterances may be admitted on; the rest is for handovers (from the simulation)
 EARLIER_S = 0.005  # a deadline that moved less than this needs no new look
 MEAN_STREAM_S = 8.0  # length of an utterance until some have ended (guess)
 FOLLOW = 0.05  # weight of one utterance in the mean
@@ -116,6 +117,8 @@ class Scheduler:
         playout = PlayoutModel(spec.budget.first_audio_ms / 1000, spec.budget.start_buffer_ms / 1000)
         stream = self._desk.streams[spec.id] = Stream(spec, playout, now)
         self._desk.assigned[spec.chain[0]] += 1
+        if len(spec.chain) > 1:
+            self._desk.fleet.last_resorts.add(spec.chain[-1])
         self._chains[spec.chain] = self._chains.get(spec.chain, 0) + 1
         first = next((e for e in spec.chain if self._desk.fleet.pick(e) and self._desk.breaker(e).is_closed), spec.chain[stream.place])
         return Admitted(spec.id, first)
@@ -246,9 +249,9 @@ class Scheduler:
         usable = [e for e in spec.chain if desk.fleet.has(e) and (desk.breaker(e).is_closed or e == spec.chain[-1])]
         if not self.settings.first_word_from_fallback:
             usable = usable[:1]
-        supply = sum((desk.fleet.supply(e, now) or (0.0,))[-1] for e in usable)
+        supply = sum((desk.fleet.supply(e, now) or (0.0,))[-1] * (STAND_IN_SHARE if k else 1.0) for k, e in enumerate(usable))
         demand = sum(count for chain, count in self._chains.items() if not set(chain).isdisjoint(usable))
-        return Load(len(desk.streams), len(desk.jobs), demand, supply, self._mean_stream_s)
+        return Load(len(desk.streams), len(desk.jobs), demand, supply, self._room.room(usable), self._mean_stream_s)
 
     def _recheck(self, stream: Stream, before: float, now: float) -> None:
         """The listener will run dry sooner than was thought: look at the stream's jobs again now."""

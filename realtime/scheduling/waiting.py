@@ -24,6 +24,7 @@ from realtime.types import EngineName, JobId, Priority
 
 CLASSES = tuple(Priority)
 NEVER = float("inf")
+LEAST_FOR_RESERVE = 4  # slots that an engine must have for some to be kept free
 
 
 class WaitingRoom:
@@ -31,12 +32,16 @@ class WaitingRoom:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._queues: dict[EngineName, dict[Priority, LazyHeap[JobId]]] = {}
+        self._queues: dict[EngineName, dict[tuple[Priority, bool], LazyHeap[JobId]]] = {}
         self._given = 0
 
     def waiting(self, engine: EngineName) -> int:
         """Segments in the engine's queues."""
         return sum(len(queue) for queue in self._queues.get(engine, {}).values())
+
+    def room(self, engines: list[EngineName]) -> int:
+        """Slots that a new utterance could have at once."""
+        return sum(max(0, self._desk.fleet.free(engine) - self._reserved(engine)) for engine in engines)
 
     # coming in and going out
 
@@ -60,22 +65,33 @@ class WaitingRoom:
         for engine in self._engines_for(job, now):
             worker = desk.fleet.any_of(engine)
             assert worker is not None, "an engine that is open to a job has a worker"
-            needed = start_at(deadline, worker, desk.rates, desk.settings.handover)
+            needed = min(
+                start_at(deadline, worker, desk.rates, desk.settings.handover),
+                deadline - desk.rates.first_chunk_p99_s(engine) - desk.settings.handover.margin_s,  # others may come with it
+            )
             if is_first or needed <= now:
-                self._queue(engine, job).put(job.spec.id, self._due(job, engine, deadline))
+                self._enter(engine, job, deadline)
             else:
                 again = min(again, needed)
             is_first = False
         if again == NEVER or is_first:
             again = self._patience_ends(job, deadline, now)
-        desk.timers.put(job.spec.id, min(again, self._urgent_at(job, deadline, now)))
+        urgent = self._urgent_at(job, job.stream.spec.chain[job.stream.place], deadline)
+        desk.timers.put(job.spec.id, min(again, urgent) if urgent > now else again)
 
     def leave(self, job: JobRecord) -> None:
         """Take a segment out of every queue."""
         for engine in job.stream.spec.chain:
-            if engine in self._queues:
-                self._queues[engine][job.stream.spec.priority].drop(job.spec.id)
+            self._drop(engine, job)
         self._desk.timers.drop(job.spec.id)
+
+    def _enter(self, engine: EngineName, job: JobRecord, deadline: float) -> None:
+        self._drop(engine, job)
+        self._queue(engine, job).put(job.spec.id, self._due(job, engine, deadline))
+
+    def _drop(self, engine: EngineName, job: JobRecord) -> None:
+        for is_new in (False, True):
+            self._queues_of(engine)[job.stream.spec.priority, is_new].drop(job.spec.id)
 
     def leave_line(self, stream: Stream) -> None:
         """Take the stream's next segment out of every queue: another one will be the next."""
@@ -85,26 +101,27 @@ class WaitingRoom:
     def fill(self, now: float) -> None:
         """Give waiting segments to free workers until one of the two runs out."""
         for engine in tuple(self._queues):
-            while (job := self._next(engine, now)) is not None:
-                if not self._give(job, engine, now):
-                    break
+            while any(self._give(job, engine, now) for job in self._candidates(engine, now)):
+                pass
 
     # the order
 
-    def _next(self, engine: EngineName, now: float) -> JobRecord | None:
-        """The segment that should have the engine's next slot; None when there is none, or no slot for it."""
-        if self._desk.fleet.pick(engine) is None:
-            return None
-        heads = [(priority, *head) for priority, queue in self._queues[engine].items() if (head := queue.head()) is not None]
-        if not heads:
-            return None
-        best = min(heads, key=lambda head: head[1])
-        higher = [head for head in heads if CLASSES.index(head[0]) < CLASSES.index(best[0])]
-        is_fair_turn = self._given % self._desk.settings.fair_share == 0 and best[1] < now
-        if higher and self._desk.fleet.free(engine) == 1 and not is_fair_turn:
-            taken_s = self._service_s(self._desk.jobs[best[2]], engine)
-            best = next((h for h in higher if now + taken_s + self._service_s(self._desk.jobs[h[2]], engine) > h[1]), best)
-        return self._desk.jobs[best[2]]
+    def _candidates(self, engine: EngineName, now: float) -> list[JobRecord]:
+        """Who should have the engine's next slot, best first: the heads of its queues; nobody when there is no slot."""
+        desk = self._desk
+        if desk.fleet.pick(engine, is_rescue=True) is None:
+            return []
+        heads = sorted((head[0], head[1]) for queue in self._queues[engine].values() if (head := queue.head()) is not None)
+        jobs = [desk.jobs[job_id] for _, job_id in heads]
+        if len(jobs) < 2 or desk.fleet.free(engine) > 1:
+            return jobs
+        is_fair_turn = self._given % desk.settings.fair_share == 0 and heads[0][0] < now
+        taken_s = self._service_s(jobs[0], engine)
+        for k in range(1, len(jobs)):
+            is_higher = CLASSES.index(jobs[k].stream.spec.priority) < CLASSES.index(jobs[0].stream.spec.priority)
+            if is_higher and not is_fair_turn and now + taken_s + self._service_s(jobs[k], engine) > heads[k][0]:
+                return [jobs[k], *jobs[:k], *jobs[k + 1 :]]
+        return jobs
 
     def _due(self, job: JobRecord, engine: EngineName, deadline: float) -> float:
         """The latest end of the work at which no sample is late: the first one for engines faster than speech, else the last."""
@@ -125,17 +142,20 @@ class WaitingRoom:
         if self._is_over(job, deadline, now):
             return True
         if not desk.is_open_to(job, engine):
-            self._queue(engine, job).drop(job.spec.id)
+            self._drop(engine, job)
             self.review(job, now)
             return True
-        worker = desk.fleet.pick(engine)
-        if worker is None or (self._is_leisurely(job, deadline, now) and not self._has_spare(engine)):
+        urgent_at = self._urgent_at(job, engine, deadline)
+        is_rescue = now >= urgent_at + desk.settings.urgent_s and not self._is_newcomer(job)
+        worker = desk.fleet.pick(engine, is_rescue=is_rescue)
+        may_use_reserve = now >= urgent_at and (engine == job.stream.spec.chain[0] or not self._is_newcomer(job))
+        if worker is None or not (may_use_reserve or self._has_spare(engine)):
             return False
         choice = self._choose(job, worker, deadline, now)
         other = None if choice.is_in_time else self._better_elsewhere(job, engine, deadline, now)
         if other is not None:
-            self._queue(engine, job).drop(job.spec.id)
-            self._queue(other, job).put(job.spec.id, self._due(job, other, deadline))
+            self._drop(engine, job)
+            self._enter(other, job, deadline)
             return True
         self.start(job, worker, choice.rung.level, deadline, now)
         return True
@@ -240,17 +260,28 @@ class WaitingRoom:
         waited = stream.switched_at is None or now - stream.switched_at >= rules.return_after_s
         return waited and slack_s >= rules.return_slack_s
 
-    def _is_leisurely(self, job: JobRecord, deadline: float, now: float) -> bool:
-        return job.state is JobState.WAITING and deadline - now > self._desk.settings.urgent_s
+    @staticmethod
+    def _is_newcomer(job: JobRecord) -> bool:
+        """True for the first sound of an utterance: the last slots of a stand-in are for those who are speaking."""
+        return job.state is JobState.WAITING and not job.stream.active and not job.stream.playout.total_s()
 
     def _has_spare(self, engine: EngineName) -> bool:
         """True when a slot is free beyond those kept for urgent segments."""
-        slots = self._desk.fleet.slots(engine)
-        return self._desk.fleet.free(engine) > (int(self._desk.settings.reserve * slots) if slots >= 4 else 0)
+        return self._desk.fleet.free(engine) > self._reserved(engine)
 
-    def _urgent_at(self, job: JobRecord, deadline: float, now: float) -> float:
-        at = deadline - self._desk.settings.urgent_s
-        return at if at > now else NEVER
+    def _reserved(self, engine: EngineName) -> int:
+        """Slots kept free: for segments that can't wait, and on a last resort for handovers."""
+        slots = self._desk.fleet.slots(engine)
+        if engine in self._desk.fleet.last_resorts:
+            return max(1, int(self._desk.settings.reserve * slots)) if slots > 1 else 0
+        return int(self._desk.settings.reserve * slots) if slots >= LEAST_FOR_RESERVE else 0
+
+    def _urgent_at(self, job: JobRecord, engine: EngineName, deadline: float) -> float:
+        """From when on the segment may have a slot that is kept for urgent ones."""
+        worker = self._desk.fleet.any_of(engine)
+        if job.state is not JobState.WAITING or worker is None:
+            return 0.0
+        return start_at(deadline, worker, self._desk.rates, self._desk.settings.handover) - self._desk.settings.urgent_s
 
     def _patience_ends(self, job: JobRecord, deadline: float, now: float) -> float:
         """When the segment will have waited too long: at its deadline if it would be the first sound, a while later in mid-speech."""
@@ -278,8 +309,12 @@ class WaitingRoom:
         return True
 
     def _queue(self, engine: EngineName, job: JobRecord) -> LazyHeap[JobId]:
-        queues = self._queues.setdefault(engine, {priority: LazyHeap() for priority in CLASSES})
-        return queues[job.stream.spec.priority]
+        return self._queues_of(engine)[job.stream.spec.priority, self._is_newcomer(job)]
+
+    def _queues_of(self, engine: EngineName) -> dict[tuple[Priority, bool], LazyHeap[JobId]]:
+        if engine not in self._queues:
+            self._queues[engine] = {(priority, is_new): LazyHeap() for priority in CLASSES for is_new in (False, True)}
+        return self._queues[engine]
 
 
 def _levels(worker: Worker, stream: Stream) -> tuple[str, ...]:
