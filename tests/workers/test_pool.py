@@ -63,7 +63,7 @@ class Watch:
         return [e.event for e in self.events if isinstance(e, JobEvent) and e.event.job_id == job_id]
 
     def sound(self, job_id: str) -> np.ndarray[Any, Any]:
-        return np.concatenate([e.samples for e in self.of(job_id) if isinstance(e, Chunk)] or [np.zeros(0)])
+        return np.concatenate([e.samples for e in self.of(job_id) if isinstance(e, Chunk)] or [np.zeros(0, np.float32)])
 
     def is_over(self, job_id: str) -> bool:
         return any(isinstance(e, Done | Failed) for e in self.of(job_id))
