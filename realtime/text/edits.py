@@ -46,8 +46,18 @@ def substitute(spoken: SpokenText, pattern: re.Pattern[str], speak: Callable[[re
             continue
         new = speak(match)
         if new is not None and new != match.group():
-            edits.append(Edit(match.start(), match.end(), new))
+            edits += _tight(match, new)
     return apply(spoken, edits)
+
+
+def _tight(match: re.Match[str], new: str) -> list[Edit]:
+    """If the match contains its replacement, what is around it goes and the rest stays where it was."""
+    start, end = match.span()
+    inside = match.group().find(new) if new else -1
+    if inside < 0:
+        return [Edit(start, end, new)]
+    first = start + inside
+    return [Edit(start, first, ""), Edit(first + len(new), end, "")]
 
 
 def difference(old: str, new: str, at: int = 0) -> Edit | None:

@@ -83,9 +83,7 @@ def test_an_unknown_language_is_read_as_english() -> None:
 
 
 FIGURES = "1 23 456 2024 0 , . : / - – ~ + = * × < > % ℃ ° $ ￥ € £ # @ & ( ) ' \" | ^ ² ½ Ⅲ ① １ ¢ _ [ ] { } \\ ` 10:30 3/4 2:1"
-WORDS = (
-    "元 万 亿 年 月 日 点 个 次 第 零下 电话 拨打 am p.m. km/h GB v GPT- Jan May th st Room No. <重|chong2> a@b.com www.a.com \ud83d \x00"
-)
+WORDS = "元 万 亿 年 月 日 点 个 次 第 零下 电话 拨打 am p.m. km/h GB v GPT- Jan May th st Room No. <重|chong2> a@b.com \ud83d \x00"
 PIECES = st.sampled_from([*FIGURES.split(" "), *WORDS.split(" "), " "])
 TEXTS = st.one_of(st.text(max_size=80), st.lists(PIECES, max_size=14).map("".join))
 
