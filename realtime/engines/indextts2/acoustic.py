@@ -71,6 +71,7 @@ class AcousticStream:
         self._entered = np.zeros((0, width), dtype=np.float32)
         self._noise = np.zeros((0, acoustic.mels), dtype=np.float32)
         self.mel = np.zeros((0, acoustic.mels), dtype=np.float32)
+        self.ahead = self.mel
         self.norms: Norms | None = None
 
     @property
@@ -95,10 +96,10 @@ class AcousticStream:
             self._noise = np.concatenate([self._noise, self._random.standard_normal((missing, self.acoustic.mels), dtype=np.float32)])
         return self._noise[:frames]
 
-    def steps(self, until_code: int, schedule: Schedule, window: Window) -> Generator[None, None, Floats]:
-        """New frames up to code `until_code`, [n, mels]; the codes pushed beyond it serve as look-ahead. Yields now and then.
+    def steps(self, until_code: int, schedule: Schedule, window: Window) -> Generator[bool, None, Floats]:
+        """New frames up to code `until_code`, [n, mels]; the codes pushed beyond it serve as look-ahead; their frames are in `ahead`.
 
-        Raises `FloatingPointError` when the result is not finite.
+        Yields as `Solver.steps` does. Raises `FloatingPointError` when the result is not finite.
         """
         first, last = len(self.mel), self.frames_at(until_code)
         end = self.frames_at(min(self.codes, until_code + window.look_ahead_codes))
@@ -117,6 +118,7 @@ class AcousticStream:
         if not np.isfinite(new).all():
             raise FloatingPointError("the flow decoder's mel is not finite")
         self.mel = np.concatenate([self.mel, new])
+        self.ahead = made[last - first :]
         return new
 
     def _conditions(self, frames: int) -> Floats:
@@ -130,7 +132,7 @@ class AcousticStream:
         return np.minimum((np.arange(frames) * ratio).astype(np.int64), self.codes - 1)
 
 
-def drained(steps: Generator[None, None, Floats]) -> Floats:
+def drained(steps: Generator[bool, None, Floats]) -> Floats:
     """Run a stepwise computation to its end."""
     while True:
         try:

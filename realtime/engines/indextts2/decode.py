@@ -39,7 +39,8 @@ class Sequence:
     """One job's place in the cache and what it has said.
 
     `pending` [n, D] are input rows not yet run. `codes` excludes the stop code; `latents[k]` is the state that chose `codes[k]` (valid
-    as the acoustic model's input with position offset 1). `is_stopped` by the stop code, `is_cut` by the limit.
+    as the acoustic model's input with position offset 1). `is_stopped` by the stop code, `is_cut` by the limit; `fault` says what is wrong
+    with its scores.
     """
 
     pages: list[int]
@@ -54,11 +55,12 @@ class Sequence:
     prompt_end: int = 0
     is_stopped: bool = False
     is_cut: bool = False
+    fault: str = ""
 
     @property
     def is_finished(self) -> bool:
         """Whether there is nothing left to decode."""
-        return self.is_stopped or self.is_cut
+        return self.is_stopped or self.is_cut or bool(self.fault)
 
 
 class Decoder:
@@ -126,8 +128,7 @@ class Decoder:
     def step(self, sequences: Many[Sequence], prompt_rows: int = 48) -> list[Sequence]:
         """One pass: a row of every decoding sequence and up to `prompt_rows` rows of prompts, first come first served.
 
-        Returns the sequences that got a code (or the stop). Raises `FloatingPointError` naming nobody when a score isn't finite: use
-        `Sequence.is_finished` and the engine's own check per job.
+        Returns the sequences that got a code, the stop, or a fault.
         """
         taken: list[tuple[Sequence, int]] = []
         for sequence in sequences:
@@ -163,16 +164,19 @@ class Decoder:
         return self.model.forward(np.ascontiguousarray(x), positions, tables)
 
     def _choose(self, sequence: Sequence, state: Floats, scores: Floats) -> None:
-        s, w = self.model.shape, self.model.weights
+        s = self.model.shape
         but_not = (s.stop_mel_token,) if len(sequence.codes) < sequence.min_codes else ()
-        code = sequence.sampler.choose(scores, but_not)
+        try:
+            code = sequence.sampler.choose(scores, but_not)
+        except FloatingPointError as error:
+            sequence.fault = str(error)
+            return
         if code == s.stop_mel_token:
             sequence.is_stopped = True
             return
         self.feed(sequence, code, state)
         if len(sequence.codes) >= sequence.max_codes:
             sequence.is_cut = True
-        del w
 
     def feed(self, sequence: Sequence, code: int, state: Floats) -> None:
         """Append a code, chosen or forced, and queue its input row."""

@@ -223,8 +223,11 @@ class Estimator:
             held = self._buffers[name] = np.empty((rows, width), dtype=np.float32)
         return held[:rows]
 
-    def steps(self, x: Floats, static: Floats, table: StepTable) -> Generator[None, None, Floats]:
-        """Velocity [B * T, mels] of x [T, mels] for the branches stacked in `static` [B * T, width]; yields now and then."""
+    def steps(self, x: Floats, static: Floats, table: StepTable) -> Generator[bool, None, Floats]:
+        """Velocity [B * T, mels] of x [T, mels] for the branches stacked in `static` [B * T, width].
+
+        Yields False now and then: the buffers are in use.
+        """
         k, frames = self.kernels, len(x)
         batch = len(static) // frames
         x_operand = self._operand("x", self.in_x, frames)
@@ -253,7 +256,7 @@ class Estimator:
         k.gemm(self.out, last, velocity)
         return velocity
 
-    def _transformer(self, h: Floats, batch: int, table: StepTable) -> Generator[None, None, None]:
+    def _transformer(self, h: Floats, batch: int, table: StepTable) -> Generator[bool, None, None]:
         k, width, rows = self.kernels, self.shape.width, len(h)
         rope = self.rope(rows // batch)
         kept: list[Operand] = []
@@ -278,9 +281,9 @@ class Estimator:
                 kept.append(self._operand(f"kept{i}", layer.qkv, rows))
                 k.put(COPY, h, kept[-1])
             if i % LAYERS_PER_STEP == LAYERS_PER_STEP - 1:
-                yield
+                yield False
 
-    def _wavenet(self, y: Floats, out: Floats, batch: int, table: StepTable) -> Generator[None, None, None]:
+    def _wavenet(self, y: Floats, out: Floats, batch: int, table: StepTable) -> Generator[bool, None, None]:
         k, rows, frames = self.kernels, len(y), len(y) // batch
         a = self._floats("gate", rows, 2 * self.shape.width)
         for i, (wave, bias) in enumerate(zip(self.waves, table.gates, strict=True)):
@@ -300,7 +303,7 @@ class Estimator:
                 k.gemm(wave.residual, z, y, flags=ACCUMULATE)
             k.gemm(wave.skip, z, out, flags=ACCUMULATE)
             if i % LAYERS_PER_STEP == LAYERS_PER_STEP - 1:
-                yield
+                yield False
 
 
 def _f32(tensors: Tensors, name: str) -> Floats:

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from realtime.engines.indextts2.store import Tensors
 from realtime.errors import ModelMissing
@@ -67,6 +68,18 @@ class ModelFolder:
     def vocabulary(self) -> bytes:
         """Content of bpe.model."""
         return (self.path / VOCABULARY).read_bytes()
+
+
+def write_model(
+    path: Path, about: manifest.Manifest, config: Mapping[str, Any], parts: Mapping[str, Tensors], vocabulary: bytes
+) -> manifest.Manifest:
+    """Write a model folder; the manifest comes last, so a folder that has one is whole. `parts` are those of `PARTS`."""
+    path.mkdir(parents=True, exist_ok=True)
+    for part in PARTS:
+        save_file({name: np.ascontiguousarray(x) for name, x in parts[part].items()}, path / f"{part}.safetensors")
+    (path / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
+    (path / VOCABULARY).write_bytes(vocabulary)
+    return manifest.write(path, about)
 
 
 def read_tensors(path: Path) -> Tensors:

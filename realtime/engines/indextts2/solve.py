@@ -57,8 +57,11 @@ class Solver:
             if schedule.solver == "midpoint":
                 self.table((k + 0.5) / schedule.steps)
 
-    def steps(self, noise: Floats, static: Floats, prompt_frames: int, schedule: Schedule) -> Generator[None, None, Floats]:
-        """Mel [T - prompt_frames, mels] from noise [T, mels]; `static` [T, width] is the input layer's share of the full branch."""
+    def steps(self, noise: Floats, static: Floats, prompt_frames: int, schedule: Schedule) -> Generator[bool, None, Floats]:
+        """Mel [T - prompt_frames, mels] from noise [T, mels]; `static` [T, width] is the input layer's share of the full branch.
+
+        Yields True between two calls of the estimator, when another run may use it, and False within one.
+        """
         branches = np.concatenate([static, self.estimator.static_null(len(static))]) if schedule.rate else static
         x = np.array(noise, dtype=np.float32)
         x[:prompt_frames] = 0
@@ -79,10 +82,10 @@ class Solver:
             x[:prompt_frames] = 0
         return x[prompt_frames:]
 
-    def _velocity(self, x: Floats, branches: Floats, time: float, guide: _Guide, step: int) -> Generator[None, None, Floats]:
+    def _velocity(self, x: Floats, branches: Floats, time: float, guide: _Guide, step: int) -> Generator[bool, None, Floats]:
         rows = branches if guide.asks(step) else branches[: len(x)]
         out = yield from self.estimator.steps(x, rows, self.table(time))
-        yield
+        yield True
         return guide.combine(out)
 
 

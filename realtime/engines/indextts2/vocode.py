@@ -219,7 +219,7 @@ class Vocoder:
             )
             x = out
 
-    def steps(self, mel: Floats, left: int = 0, right: int = 0) -> Generator[None, None, Floats]:
+    def steps(self, mel: Floats, left: int = 0, right: int = 0) -> Generator[bool, None, Floats]:
         """Samples of mel [T, mels] without its first `left` and last `right` frames; yields between blocks, returns float32 [n].
 
         A buffer of this object is in use between yields: finish (or drop) one run before starting another.
@@ -232,7 +232,7 @@ class Vocoder:
             x = self._floats(f"stage{i % 2}", len(u), stage.channels)
             for j, pairs in enumerate(stage.blocks):
                 self._block(pairs, u, x, ACCUMULATE if j else 0)
-                yield
+                yield False
         x *= np.float32(1 / len(self.shape.resblock_kernel_sizes))
         wave = np.empty((len(x), 1), dtype=np.float32)
         self._conv(self.post, self.post_snake, x, wave, 1)

@@ -1,0 +1,67 @@
+"""How many codes the next chunk takes, so that its making is over before the listener has heard what was sent.
+
+The rule: with `lead` seconds of audio sent and unheard, the next chunk of n codes must cost at most `SAFETY * lead`; of those n the
+largest is taken, because every chunk pays again for prompt, context and vocoder margins. The engine reads no clock: lead is
+reckoned as audio sent minus the modelled cost of making it, from the moment the first chunk left. Where even the smallest chunk costs
+more than the lead (the level is slower than speech here), the largest is taken: the stream will stall whatever the cut, and large
+chunks at least waste least.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from realtime.engines.indextts2.acoustic import FRAMES_PER_100_CODES
+from realtime.engines.indextts2.levels import Level
+
+CODE_S = 0.01997
+"""Sound of one code: 1.72 frames of 256 samples at 22,050 Hz."""
+SAFETY = 0.8
+"""Guess: a fifth kept for what the model doesn't know (busy neighbours, other jobs that start meanwhile)."""
+SMALLEST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What this host takes, measured when the engine loads: seconds per code decoded alone, per frame and estimator branch, per frame
+    vocoded. The defaults are a two-core AVX-512 host's."""
+
+    decode_s: float = 0.0100
+    flow_s: float = 0.00012
+    vocode_s: float = 0.0020
+    margin_frames: int = 43
+
+    def chunk_s(self, codes: int, level: Level, prompt_frames: int) -> float:
+        """Modelled seconds to make a chunk of so many codes, alone on the host."""
+        new = codes * FRAMES_PER_100_CODES / 100
+        ahead = level.window.look_ahead_codes * FRAMES_PER_100_CODES / 100
+        frames = min(prompt_frames, level.window.prompt_frames) + level.window.context_frames + new + ahead
+        return codes * self.decode_s + frames * level.schedule.calls * self.flow_s + (new + self.margin_frames) * self.vocode_s
+
+
+class ChunkPlan:
+    """One job's reckoning."""
+
+    def __init__(self, costs: Costs, prompt_frames: int) -> None:
+        self.costs, self.prompt_frames = costs, prompt_frames
+        self.lead_s: float | None = None
+
+    def next_codes(self, level: Level, jobs: int) -> int | None:
+        """Codes of the next chunk while `jobs` jobs share the host; None: all there are."""
+        if level.most_codes is None or level.first_codes is None:
+            return None
+        if self.lead_s is None:
+            return level.first_codes
+        best = None
+        for codes in range(SMALLEST, level.most_codes + 1, 5):
+            if jobs * self.costs.chunk_s(codes, level, self.prompt_frames) <= SAFETY * self.lead_s:
+                best = codes
+        return best or level.most_codes
+
+    def sent(self, codes: int, level: Level, jobs: int) -> None:
+        """A chunk of so many codes left."""
+        if self.lead_s is None:
+            self.lead_s = codes * CODE_S
+        else:
+            spent = jobs * self.costs.chunk_s(codes, level, self.prompt_frames)
+            self.lead_s = max(0.0, self.lead_s - spent) + codes * CODE_S

@@ -1,0 +1,100 @@
+"""One job on its way from text to sound: what it needs next, and what it has made. Runs no model itself.
+
+A job's text is one or more parts (the vocabulary's limit cuts long ones); each part is decoded, made into mel chunk by chunk, and vocoded
+with a margin of real frames on both sides. Between two windows of the vocoder one frame is crossfaded, because the right margin of the
+first was look-ahead that has been made again since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from realtime.engines.base import Job
+from realtime.engines.indextts2.acoustic import AcousticStream
+from realtime.engines.indextts2.chunks import ChunkPlan
+from realtime.engines.indextts2.decode import Sequence
+from realtime.engines.indextts2.kernels.packing import Floats
+from realtime.engines.indextts2.levels import Level
+
+Steps = Generator[bool, None, Floats]
+
+
+class Need(Enum):
+    """What a job waits for."""
+
+    PLACE = "place"
+    CODES = "codes"
+    FLOW = "flow"
+    VOCODE = "vocode"
+    NOTHING = "nothing"
+
+
+@dataclass(slots=True, eq=False)
+class Speaking:
+    """State of one job. `parts` are the token ids still to be spoken; `stream` and `sequence` belong to the part in progress."""
+
+    job: Job
+    order: int
+    parts: list[tuple[int, ...]]
+    level: Level
+    plan: ChunkPlan
+    sequence: Sequence | None = None
+    stream: AcousticStream | None = None
+    flow: Steps | None = None
+    vocoding: Steps | None = None
+    chunk_codes: int = 0
+    codes_made: int = 0
+    frames_vocoded: int = 0
+    is_last_chunk: bool = False
+    tail: Floats = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    samples: int = 0
+    parts_done: int = 0
+
+    @property
+    def need(self) -> Need:
+        """The next thing to be done for this job."""
+        if self.vocoding is not None:
+            return Need.VOCODE
+        if self.flow is not None:
+            return Need.FLOW
+        if self.sequence is None:
+            return Need.PLACE if self.parts else Need.NOTHING
+        return Need.FLOW if self.has_codes else Need.CODES
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether enough codes are there for the next chunk and its look-ahead."""
+        assert self.sequence is not None
+        if self.sequence.is_finished:
+            return True
+        return self.chunk_codes > 0 and len(self.sequence.codes) >= self.codes_made + self.chunk_codes + self.level.window.look_ahead_codes
+
+    def due(self, sample_rate: int) -> tuple[float, float, int]:
+        """Order of urgency: when the next sample is wanted; then who has least sound out; then who came first."""
+        sent_s = self.samples / sample_rate
+        deadline = float("inf") if self.job.deadline is None else self.job.deadline + sent_s
+        return deadline, sent_s, self.order
+
+    def begin_part(self, sequence: Sequence, stream: AcousticStream) -> None:
+        """Take the place that the engine found for the first waiting part."""
+        self.parts.pop(0)
+        self.sequence, self.stream = sequence, stream
+        self.codes_made = self.frames_vocoded = 0
+        self.is_last_chunk = False
+        self.tail = np.zeros(0, dtype=np.float32)
+
+    def joined(self, samples: Floats, overlap: int) -> Floats:
+        """Crossfade the tail kept of the window before into `samples`, and keep this window's last `overlap` (0 at the part's end)."""
+        if len(self.tail):
+            count = min(len(self.tail), len(samples))
+            fade = np.linspace(0, 1, count, endpoint=False, dtype=np.float32)
+            samples[:count] = self.tail[:count] * (1 - fade) + samples[:count] * fade
+        if overlap == 0:
+            self.tail = np.zeros(0, dtype=np.float32)
+            return samples
+        self.tail = samples[-overlap:].copy()
+        return samples[:-overlap]

@@ -1,0 +1,90 @@
+"""The loaded model: language model, acoustics and vocoder on one set of kernels, and what they cost on this host."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from realtime.engines.indextts2.acoustic import Acoustic
+from realtime.engines.indextts2.chunks import Costs
+from realtime.engines.indextts2.decode import Decoder
+from realtime.engines.indextts2.flow import Estimator, FlowShape
+from realtime.engines.indextts2.kernels import Kernels
+from realtime.engines.indextts2.kernels.packing import Kind
+from realtime.engines.indextts2.kv_pages import PagePool, pages_for
+from realtime.engines.indextts2.lm import LanguageModel, LmShape, LmWeights
+from realtime.engines.indextts2.model_files import ModelFolder
+from realtime.engines.indextts2.regulator import Regulator
+from realtime.engines.indextts2.sampler import Sampling
+from realtime.engines.indextts2.solve import Solver
+from realtime.engines.indextts2.vocode import Vocoder, VocoderShape
+
+PREFIXES = 8
+"""Voices' condition rows kept in the cache at once; each holds two pages officially (8 MB)."""
+TRIAL_ROWS = 128
+"""Frames of the trial runs that measure costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """Types of the weights: language model, flow, vocoder."""
+
+    language: Kind = Kind.Q4
+    flow: Kind = Kind.Q8
+    vocoder: Kind = Kind.Q8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stages:
+    """The three stages, ready."""
+
+    decoder: Decoder
+    acoustic: Acoustic
+    vocoder: Vocoder
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the vocoder's sound."""
+        return self.vocoder.shape.sampling_rate
+
+
+def load_stages(folder: ModelFolder, kernels: Kernels, precision: Precision, positions: int, offset: int = 1) -> Stages:
+    """Read and pack all weights. `positions`: cache positions of all jobs together. Raises `ModelMissing`, `ValueError`, `KeyError`."""
+    shape = LmShape.of(folder.config["gpt"])
+    weights = LmWeights.of(folder.tensors("gpt"), shape, precision.language)
+    pages = pages_for(positions) + PREFIXES * (pages_for(64) + 1)
+    pool = PagePool(pages, shape.layers, shape.heads, shape.model_dim // shape.heads, precision.language is not Kind.F32)
+    decoder = Decoder(LanguageModel(kernels, weights, shape, pool), offset)
+    s2mel = folder.tensors("s2mel")
+    estimator = Estimator(kernels, s2mel, FlowShape.of(folder.config["s2mel"]), precision.flow)
+    acoustic = Acoustic(Regulator(kernels, s2mel, folder.tensors("codec")), Solver(estimator))
+    vocoder = Vocoder(kernels, folder.tensors("bigvgan"), VocoderShape.of(folder.config["bigvgan"]), precision.vocoder)
+    return Stages(decoder, acoustic, vocoder)
+
+
+def measured_costs(stages: Stages) -> Costs:
+    """Time one small piece of each stage, twice, keeping the better; the first run also touches all weights."""
+    shape, estimator = stages.decoder.model.shape, stages.acoustic.solver.estimator
+    x = np.zeros((TRIAL_ROWS, estimator.shape.mels), dtype=np.float32)
+    static, table = estimator.static_null(TRIAL_ROWS), estimator.table(0.0)
+    prefix = stages.decoder.prefix(np.ones((4, shape.model_dim), dtype=np.float32))
+    sequence = stages.decoder.start(prefix, [2], Sampling(), 0, 64, 64)
+    stages.decoder.step([sequence])
+    decode_s = _best(lambda: stages.decoder.step([sequence]), 8)
+    stages.decoder.end(sequence)
+    stages.decoder.forget_prefix(prefix)
+    flow_s = _best(lambda: list(estimator.steps(x, static, table)), 2) / TRIAL_ROWS
+    vocode_s = _best(lambda: list(stages.vocoder.steps(x)), 2) / TRIAL_ROWS
+    return Costs(decode_s, flow_s, vocode_s, stages.vocoder.shape.context)
+
+
+def _best(work: Callable[[], object], times: int) -> float:
+    best = float("inf")
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - began)
+    return best
