@@ -53,13 +53,17 @@ def test_the_newest_eighty_milliseconds_are_held() -> None:
     assert splicer.held == 0
 
 
-def test_a_tail_put_back_leaves_no_trace() -> None:
-    splicer = Splicer(RATE)
-    source = tone(200, 9600)
-    out = [splicer.push(source[:5000])]
-    splicer.put_back(splicer.take_tail())
-    out += [splicer.push(source[5000:]), splicer.flush()]
-    assert np.array_equal(np.concatenate(out), source)
+@pytest.mark.parametrize("first", [0, 7, 100, 239, 5000])
+def test_a_tail_put_back_leaves_no_trace(first: int) -> None:
+    def spoken(*, is_taken: bool) -> Samples:
+        splicer, new = Splicer(RATE), tone(300, 9600)
+        out = [splicer.push(tone(200, 9600)), splicer.join(splicer.take_tail(), new[:first]).samples]
+        if is_taken:
+            splicer.take_tail()
+            splicer.put_back()
+        return np.concatenate([*out, splicer.push(new[first:]), splicer.flush()])
+
+    assert np.array_equal(spoken(is_taken=True), spoken(is_taken=False))
 
 
 @settings(max_examples=60, deadline=None)
@@ -152,6 +156,13 @@ def test_a_pause_near_the_end_is_where_the_voices_meet() -> None:
     assert len(word) < middle < len(word) + len(pause)
     assert joined.dropped >= len(stub)
     assert joined.dropped <= SEARCH
+
+
+def test_a_tail_that_is_exactly_right_is_kept_whole() -> None:
+    splicer = Splicer(RATE)
+    splicer.push(np.concatenate([tone(200, 20000), np.zeros(400, np.float32), tone(200, 300, 0.3, 0.5)]))
+    joined = splicer.join(splicer.take_tail(), tone(300, 4800), search_ms=0)
+    assert (joined.dropped, joined.seam) == (0, 20700 - FADE)
 
 
 def test_without_a_pause_nothing_is_given_up() -> None:
