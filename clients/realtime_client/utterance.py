@@ -41,12 +41,13 @@ CANCEL_S = 5.0
 class Manner:
     """How an utterance is handled on this side.
 
-    `decode`: pieces carry samples. `paced`: marks go by the clock, until somebody calls `played`. `patience_s`: how long a lost
-    service is waited for. `on_event`: called with each event but audio, as it comes.
+    `decode`: pieces carry samples. `position`: asked a few times per second for the samples heard so far; without it the listener is
+    taken to play by the clock, until somebody calls `played`. `patience_s`: how long a lost service is waited for. `on_event`:
+    called with each event but audio, as it comes.
     """
 
     decode: bool = True
-    paced: bool = True
+    position: Callable[[], int] | None = None
     patience_s: float = 30.0
     on_event: Callable[[ServerEvent], None] | None = None
 
@@ -180,7 +181,9 @@ class Utterance:
 
     @property
     def played_samples(self) -> int:
-        """What the listener has heard: the last mark, or by the clock."""
+        """What the listener has heard: as the player says, as last told by `played`, or by the clock."""
+        if self._manner.position is not None:
+            return self._manner.position()
         return self._clock.position(self._now()) if self._mark is None else self._mark
 
     # ---- for the client ----
@@ -233,10 +236,9 @@ class Utterance:
         self._finish(None, error)
 
     async def tick(self) -> None:
-        """Let the listener's clock run, and mark by it if nobody plays for real. Called a few times per second."""
+        """Let the listener's clock run and tell the service where the listener is. Called a few times per second."""
         self._clock.advance(self._now(), self._transcript.has_text_due)
-        if self._manner.paced and self._mark is None:
-            await self._tell_played(self._clock.position(self._now()))
+        await self._tell_played(self.played_samples)
 
     # ---- private ----
 
