@@ -81,7 +81,7 @@ def one_load(load: float, workers: int, duration_s: float, seed: int, rates: dic
     """All three policies under the same arrivals and faults."""
     engines = models(workers, rates or RATES)
     levels = list(engines[0].rates)
-    arrivals = offers(load * engines[0].throughput(levels[-1]), duration_s, seed, levels[0])
+    arrivals = offers(load * engines[0].throughput(levels[-1]), duration_s, seed)
     row: dict[str, Any] = {"load": load, "workers": workers, "streams": len(arrivals)}
     for name in ("ours", "goodput_fifo_timeout", "goodput_on_failure"):
         world = World(engines, seed)

@@ -145,7 +145,7 @@ class Ours(Policy):
 
     def admit(self, call: Call) -> bool:
         offer = call.offer
-        spec = StreamSpec(offer.id, self.chain, offer.priority, offer.budget, ladder=offer.ladder)
+        spec = StreamSpec(offer.id, self.chain, offer.priority, offer.budget)
         began = perf_counter_ns()
         answer = self.scheduler.open_stream(spec, self.world.now)
         self.decision_ns.append(perf_counter_ns() - began)
@@ -304,10 +304,7 @@ class Baseline(Policy):
             queue.popleft()
             self.waiting.discard((job_id, engine))
             call, index = self.find(job_id)
-            level = next(iter(self.world.engines[engine].rates))
-            rates = self.world.engines[engine].rates
-            if not call.offer.ladder:
-                level = list(rates)[-1]  # the baselines have no ladder: they run what keeps up
+            level = tuple(self.world.engines[engine].rates)[-1]  # the baselines have no ladder: they run what keeps up
             run = SimRun(job_id, worker_id, engine, level, call.offer.segments[index], self.world.now)
             self.runs[job_id, engine] = run
             self.world.start(run)

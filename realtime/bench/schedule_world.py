@@ -52,7 +52,6 @@ class Offer:
     budget: Budget
     segments: tuple[float, ...]
     text_at: tuple[float, ...]
-    ladder: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -149,7 +148,7 @@ class Mix:
     shares: dict[str, float] = field(default_factory=lambda: {"ivr": 0.5, "chatbot": 0.4, "batch": 0.1})
 
 
-def offers(rate_s: float, duration_s: float, seed: int, best_level: str, mix: Mix | None = None) -> list[Offer]:
+def offers(rate_s: float, duration_s: float, seed: int, mix: Mix | None = None) -> list[Offer]:
     """Poisson arrivals that ask for `rate_s` seconds of sound per second."""
     rng = random.Random(seed)
     shares = (mix or Mix()).shares
@@ -159,7 +158,7 @@ def offers(rate_s: float, duration_s: float, seed: int, best_level: str, mix: Mi
     at = 0.0
     while (at := at + rng.expovariate(rate_s / mean_s)) < duration_s:
         kind = rng.choices(kinds, [shares[k] for k in kinds])[0]
-        found.append(_offer(f"{kind}-{len(found)}", at, kind, rng, best_level))
+        found.append(_offer(f"{kind}-{len(found)}", at, kind, rng))
     return found
 
 
@@ -170,11 +169,10 @@ def _mean_length(kind: str) -> float:
     return sum(LENGTHS[kind]) / 2 * 3.0 - (1.5 if kind != "ivr" else 0.75)
 
 
-def _offer(name: str, at: float, kind: str, rng: random.Random, best_level: str) -> Offer:
+def _offer(name: str, at: float, kind: str, rng: random.Random) -> Offer:
     count = rng.randint(*LENGTHS[kind])
     first = rng.uniform(0.8, 2.2) if kind != "ivr" or count > 1 else rng.uniform(1.5, 3.0)
     segments = (first, *(rng.uniform(1.5, 4.5) for _ in range(count - 1)))
     pace_s = rng.uniform(0.3, 1.2) if kind == "chatbot" else 0.0  # a language model writes a clause in about a second
     chosen = profile(kind)
-    ladder = (best_level,) if chosen.best_level_only else ()
-    return Offer(name, at, kind, chosen.priority, chosen.budget, segments, tuple(k * pace_s for k in range(count)), ladder)
+    return Offer(name, at, kind, chosen.priority, chosen.budget, segments, tuple(k * pace_s for k in range(count)))

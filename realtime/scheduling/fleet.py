@@ -10,7 +10,7 @@ from realtime.scheduling.rates import RateBook
 from realtime.types import EngineName, JobId, WorkerId
 
 MOST_SKIPPED = 8  # workers looked at in vain, full with slow levels, before giving up: bounds the cost of a choice
-BARELY = 0.95  # RTF up to which a worker may be filled to prevent silence
+BARELY = 0.85  # RTF up to which a worker may be filled to prevent silence
 REFRESH_S = 1.0  # how often totals are summed anew from the learned rates
 
 

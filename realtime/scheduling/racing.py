@@ -15,7 +15,7 @@ from realtime.scheduling.streams import JobEvent, JobRecord, JobState, Run
 from realtime.scheduling.waiting import WaitingRoom
 from realtime.types import EngineName
 
-LOOK_AGAIN_S = 0.25  # when nothing can be done now: no worker free, no engine left
+LOOK_AGAIN_S = 0.05  # when nothing can be done now: no worker free, no engine left (one engine step)
 
 
 class Races:
@@ -115,7 +115,8 @@ class Races:
             return
         found = self._successor(job, run.engine)
         if found is None:
-            desk.timers.put(job.spec.id, stall if stall > now else now + LOOK_AGAIN_S)
+            is_soon = deadline - now < desk.settings.urgent_s and len(job.stream.spec.chain) > 1
+            desk.timers.put(job.spec.id, now + LOOK_AGAIN_S if is_soon or stall <= now else min(stall, now + desk.settings.urgent_s))
             return
         begin = start_at(deadline, found, desk.rates, rules)
         sure = surely_at(run, desk.rates, jobs)
@@ -129,11 +130,8 @@ class Races:
     def _successor(self, job: JobRecord, engine: EngineName) -> Worker | None:
         """A free worker of the first engine after `engine` in the chain that may have the job."""
         chain = job.stream.spec.chain
-        for other in chain[chain.index(engine) + 1 :]:
-            worker = self._desk.fleet.pick(other, is_rescue=True) if self._desk.is_open_to(job, other) else None
-            if worker is not None:
-                return worker
-        return None
+        found = (self._room.stand_in(job, other) for other in chain[chain.index(engine) + 1 :])
+        return next((worker for worker in found if worker is not None), None)
 
     def _can_replace(self, job: JobRecord, run: Run) -> bool:
         """True when somebody else could take over from a run that stalled."""
@@ -205,7 +203,7 @@ class Races:
         elif not self._go_further(job, deadline, now):
             commit = deadline - rules.commit_s
             stall = stalled_at(challenger, desk.rates, desk.jobs_on(challenger), rules)
-            desk.timers.put(job.spec.id, commit if commit > now else max(stall, now + LOOK_AGAIN_S / 4))
+            desk.timers.put(job.spec.id, commit if commit > now else max(stall, now + LOOK_AGAIN_S))
 
     def _is_hopeless(self, job: JobRecord, run: Run, deadline: float) -> bool:
         return is_hopeless(run, self._desk.rates, self._desk.jobs_on(run), job.remaining_s, deadline)

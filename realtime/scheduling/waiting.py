@@ -104,6 +104,14 @@ class WaitingRoom:
             while any(self._give(job, engine, now) for job in self._candidates(engine, now)):
                 pass
 
+    def stand_in(self, job: JobRecord, engine: EngineName) -> Worker | None:
+        """A worker of the engine that may take over a segment under way. Those who hear something already may have the last slots."""
+        if not self._desk.is_open_to(job, engine):
+            return None
+        if job.stream.playout.total_s():
+            return self._desk.fleet.pick(engine, is_rescue=True)
+        return self._desk.fleet.pick(engine) if self._has_spare(engine) else None
+
     # the order
 
     def _candidates(self, engine: EngineName, now: float) -> list[JobRecord]:
