@@ -218,7 +218,7 @@ def vocabulary(size: int) -> bytes:
     out = io.BytesIO()
     pieces = min(size, 150)
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines * 4), model_writer=out, vocab_size=pieces, model_type="bpe", bos_id=0, eos_id=1, unk_id=2,
+        sentence_iterator=iter(lines * 4), model_writer=out, vocab_size=size, model_type="bpe", bos_id=0, eos_id=1, unk_id=2,
         character_coverage=1.0, minloglevel=2,
         user_defined_symbols=[f"▁fill{i}" for i in range(size - pieces)] if size > pieces else [],
     )  # fmt: skip
