@@ -98,7 +98,7 @@ def test_equal_rates_pass_the_same_array() -> None:
     chunk = np.ones(7, np.float32)
     assert stream.push(chunk) is chunk
     assert len(stream.flush()) == 0
-    assert stream.held_back == 0
+    assert (stream.held_back, stream.delay_samples) == (0, 0)
 
 
 def test_after_flush_it_is_as_new() -> None:

@@ -49,6 +49,7 @@ def test_the_newest_eighty_milliseconds_are_held() -> None:
     splicer = Splicer(RATE)
     out = splicer.push(tone(200, 10 * TAIL))
     assert (len(out), splicer.held) == (9 * TAIL, TAIL)
+    assert repr(splicer) == f"<Splicer at {9 * TAIL}, {TAIL} held>"
     assert len(splicer.take_tail()) == TAIL
     assert splicer.held == 0
 
