@@ -55,7 +55,10 @@ class WaitingRoom:
         desk, deadline = self._desk, job.stream.deadline_of(job)
         if self._is_over(job, deadline, now):
             return
-        lead_limit_s = job.stream.spec.budget.max_lead_ms / 1000
+        budget = job.stream.spec.budget
+        lead_limit_s = budget.max_lead_ms / 1000
+        if not job.stream.playout.has_started():
+            lead_limit_s += budget.first_audio_ms / 1000  # the first word is due by then and wanted at once
         if job.state is JobState.WAITING and deadline - now > lead_limit_s:
             self.leave(job)
             desk.timers.put(job.spec.id, deadline - lead_limit_s)
