@@ -45,7 +45,7 @@ HOST = (
 THOUSANDS = r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d])"
 
 COMMON: tuple[Rule, ...] = (
-    rule("full-width letters and digits", r"[０-９Ａ-Ｚａ-ｚ％＋－＝／＄＃＆＠．～]+", _plain),
+    rule("full-width letters and digits", r"[０-９Ａ-Ｚａ-ｚ％＋－＝／＄＃＆＠．]+", _plain),
     rule("minus sign", r"−(?=\d)", lambda _: "-"),
     rule("units in one character", r"[㎜㎝㎞㎏㎎㎡㎥㏄]", _plain),
     rule("circled and Roman digits", r"[①-⑳Ⅰ-Ⅻⅰ-ⅻ]", _plain),

@@ -183,6 +183,12 @@ RULES: tuple[Rule, ...] = (
         r"(?<![\d.,$£€-])(911|112|999)(?![\d.,:%-]\d|\w|\s(?:people|dollars|miles))",
         lambda m: "nine one one" if m.group() == "911" else en_digits(m.group()),
     ),
+    rule("or more", r"(?<=\d)\+(?=\s|[.,;!?]|$)", lambda _: " plus"),
+    rule(
+        "per",
+        r"(?<=[\w.])\s?/\s?(?=(?:month|year|week|day|hour|minute|second|person|user|night|seat|head|unit|item|piece|gallon|pound|mile|token|request)(?![A-Za-z]))",
+        lambda _: " per ",
+    ),
     rule("telephone", r"(?<![\d.,-])(?:\+\d{1,3}[ .-]?)?(?:1[ .-])?(?:\(\d{3}\)\s?|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\d-])", _phone),
     rule("international number", r"(?<![\d.,])\+\d{1,3}(?:[ -]?\d{2,4}){2,5}(?!\d)", _phone),
     rule("local number", r"(?<![\d.,$-])\d{3}-\d{4}(?![\d-])", _phone),
@@ -190,6 +196,7 @@ RULES: tuple[Rule, ...] = (
     rule(
         "slashed date", r"(?<![\d/])(\d{1,2})/(\d{1,2})/((?:1[5-9]|20)\d\d)(?![\d/])", lambda m: _date(m.group(3), m.group(1), m.group(2))
     ),
+    rule("month, year", rf"(?<![A-Za-z]){MONTH}\s(?=(?:19|20)\d\d(?!\d))", lambda m: _month_name(m.group(1)) + " "),
     rule("month, day", rf"(?<![A-Za-z]){MONTH}\s(\d{{1,2}})(?:st|nd|rd|th)?(?:,?\s((?:1[0-9]|20)\d\d))?(?![\d:/%.]\d|\d)", _month_day),
     rule(
         "day, month",
@@ -252,7 +259,6 @@ RULES: tuple[Rule, ...] = (
     rule("division", r"(?<=\d)\s/\s(?=\d)", lambda _: " divided by "),
     rule("powers of ten", r"(?<![\w.])(\d+(?:\.\d+)?)[eE]([-+]?)(\d{1,3})(?!\w)", _scientific),
     rule("about", r"(?<!\w)~\s?(?=[\d$])", lambda _: "about "),
-    rule("or more", r"(?<=\d)\+(?=\s|[.,;!?]|$)", lambda _: " plus"),
     rule("thousands", THOUSANDS, lambda m: en_cardinal(int(m.group().replace(",", "")))),
     rule("years by context", r"(?<![\w.,-])((?:19|20)\d\d)(?![\w.,:/-]*\d|\w)", lambda m: en_year(int(m.group(1)))),
     rule(

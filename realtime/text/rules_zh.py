@@ -25,7 +25,7 @@ _CURRENCIES = {
 _CURRENCIES |= {"USD": "美元", "EUR": "欧元", "GBP": "英镑"}
 _SCALES = {"k": "千", "K": "千", "m": "百万", "M": "百万", "b": "十亿", "B": "十亿", "bn": "十亿", "": ""}
 _PER = (
-    "次|人|天|日|月|年|周|小时|分钟|秒|件|个|只|位|晚|张|份"
+    "百万|次|人|天|日|月|年|周|小时|分钟|秒|件|个|只|位|晚|张|份"
     "|公里|千米|米|平方米|立方米|平米|平|公斤|千克|斤|吨|升|亩|度|瓶|箱|斗|户|节|课时|股|kg|km|m²|m2|g|L|h"
 )
 _UNITS_PER = {"kg": "公斤", "km": "公里", "m²": "平方米", "m2": "平方米", "g": "克", "L": "升", "h": "小时"}
@@ -154,6 +154,9 @@ def _address(text: str) -> str:
 RULES: tuple[Rule, ...] = (
     rule("Roman digits", "[Ⅰ-Ⅹ]", lambda m: _ROMANS[m.group()]),
     *COMMON,
+    rule("list number", r"\A\s*(\d{1,3})[.．)）]\s*(?=[^\d\s])", lambda m: f"{m.group(1)}、"),
+    rule("versus", r"(?<![A-Za-z])(?:vs|VS)\.?(?![A-Za-z])", lambda _: "对"),
+    rule("version before its noun", r"(?<![\d.A-Za-z])(\d+(?:\.\d+)+)(?=版)", lambda m: _parts(m.group(1))),
     rule("e-mail", MAIL, _mail),
     rule("host", HOST, lambda m: _address(m.group(1).removeprefix("www."))),
     rule("mobile", r"(?<![\d.])(\+?86[- ]?)?(1[3-9]\d[- ]?\d{4}[- ]?\d{4})(?![\d.]\d|\d|元|美元|万|亿|%)", _mobile),
@@ -190,7 +193,11 @@ RULES: tuple[Rule, ...] = (
         r"(US\$|HK\$|[￥¥$€£₩]|(?<![A-Za-z])(?:RMB|CNY|USD|EUR|GBP))\s?(\d+(?:\.\d+)?)\s?(万亿|百万|千万|[万亿]|bn|[kKmMbB](?![A-Za-z]))?(?:元|美元|欧元|英镑)?",
         _money,
     ),
-    rule("money per unit", rf"(?<=[元块角分钱镑万])/({_PER})(?![A-Za-z])", lambda m: f"每{_UNITS_PER.get(m.group(1), m.group(1))}"),
+    rule(
+        "money per unit",
+        rf"(?<=[元块角分钱镑万])/({_PER})(?:(?<![A-Za-z])|(?![A-Za-z]))",
+        lambda m: f"每{_UNITS_PER.get(m.group(1), m.group(1))}",
+    ),
     rule("around the clock", r"(?<!\d)24/7(?!\d)", lambda _: "二十四小时"),
     rule("ID card", r"(?<!\d)(\d{17}[\dXx])(?!\d)", lambda m: _call(m.group(1)[:-1]) + (_call(m.group(1)[-1]) or "X")),
     rule("codes by name", rf"((?:{_CODES})(?:是|为|：|:|\s)?\s?[A-Za-z]{{0,4}}-?)(\d{{3,}})()(?![\d.]|元|万|亿)", _code),
@@ -243,5 +250,6 @@ RULES: tuple[Rule, ...] = (
     rule("whole numbers", r"(?<![\d.:/-])(\d{5,11})(?![\d:/-]|\.\d|[A-Za-z])", lambda m: zh_cardinal(int(m.group(1)))),
     rule("units", rf"(?<=\d)\s?({'|'.join(sorted(_UNITS, key=len, reverse=True))})(?![A-Za-z])", lambda m: _UNITS[m.group(1)]),
     rule("at", r"(?<![A-Za-z\d])@(?=\w)", lambda _: "艾特"),
-    rule("waves", r"[～~]+(?=[。！？!?，,]|$)", lambda _: ""),
+    rule("waves", r"[～~]+(?=[。！？!?，,…]|$)", lambda _: ""),
+    rule("drawn out", r"[～~]+(?!\d)", lambda _: "，"),
 )

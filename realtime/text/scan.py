@@ -30,8 +30,9 @@ class Certainty(IntEnum):
     """How likely a forced decision would stand if more text came."""
 
     UNSURE = 0
-    LIKELY = 1
-    SURE = 2
+    DOUBTFUL = 1
+    LIKELY = 2
+    SURE = 3
 
 
 class Mark(NamedTuple):
@@ -215,8 +216,7 @@ def _dot(text: str, at: int, end: int, is_final: bool) -> Mark | None:
     token = _token_before(text, at)
     follows = text[end : end + 1]
     if follows == "":  # only when final: the text's end closes everything, but tell what is certain
-        is_plain = _is_plain_word(token) or _follows_cjk(text, at)
-        return _sentence(end, Certainty.LIKELY if is_plain else Certainty.UNSURE)
+        return _sentence(end, _certainty_of_stop(text, at, token))
     if not follows.isspace():
         return _glued_dot(text, at, end, token, is_final)
     if end - at > 1 and _is_plain_word(token):
@@ -224,6 +224,15 @@ def _dot(text: str, at: int, end: int, is_final: bool) -> Mark | None:
     if token.isdigit():
         return Mark(end, Strength.NONE) if _is_list_number(text, at, token) else _sentence(end)
     return _after_word(text, end, token.lower(), is_final)
+
+
+def _certainty_of_stop(text: str, at: int, token: str) -> Certainty:
+    """How likely a dot that nothing follows yet ends a sentence: not after `Dr`, perhaps after `1980` or `a.m`."""
+    word = token.lower()
+    if _is_plain_word(token) or _follows_cjk(text, at):
+        return Certainty.LIKELY
+    is_open = word in boundaries.TITLES or word in boundaries.NUMBERED or (len(word) < 2 and not word.isdigit()) or word == "www"
+    return Certainty.UNSURE if is_open or _is_list_number(text, at, token) else Certainty.DOUBTFUL
 
 
 def _follows_cjk(text: str, at: int) -> bool:
@@ -316,7 +325,7 @@ def _token_before(text: str, at: int) -> str:
 
 def _is_list_number(text: str, at: int, token: str) -> bool:
     """Whether `12` of `12. Stir.` numbers a list item: short, and first of its line, after `:` or after a full stop."""
-    if len(token) > 3:
+    if len(token) > 3 or not token.isdigit():
         return False
     before = text[max(0, at - len(token) - LOOKBEHIND // 2) : at - len(token)]
     lead = _LIST_LEAD.search(before)

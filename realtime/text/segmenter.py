@@ -50,17 +50,19 @@ DEFAULT_SCHEDULE = (
 class SegmenterOptions:
     """`schedule`: the stage of the first, second, ... segment; the last one holds for all others. `settle_s`: how long after a full
     stop nothing must come for it to be spoken at once; `settle_dot_s`: the same after `.`, `:` or a line's end, where what comes
-    next could still change what they are. `language`: of text that has no letters, until some has."""
+    next could still change what they are; `settle_number_s`: after
+    `1980.` or `a.m.`, where it often does. `language`: of text that has no letters, until some has."""
 
     schedule: tuple[Stage, ...] = DEFAULT_SCHEDULE
     settle_s: float = 0.04
     settle_dot_s: float = 0.15
+    settle_number_s: float = 0.6
     language: str = "zh"
 
     def __post_init__(self) -> None:
         if not self.schedule or any(not 0 < s.clause_weight <= s.max_weight for s in self.schedule):
             raise ValueError("a schedule needs at least one stage, with 0 < clause_weight <= max_weight")
-        if min(self.settle_s, self.settle_dot_s, *(s.max_wait_s for s in self.schedule)) <= 0:
+        if min(self.settle_s, self.settle_dot_s, self.settle_number_s, *(s.max_wait_s for s in self.schedule)) <= 0:
             raise ValueError("settle and wait times must be above 0 s")
 
 
@@ -196,9 +198,12 @@ class Segmenter:
             return None
         is_long = held.weight + mark.end - held.pos >= stage.clause_weight
         if mark.strength is Strength.SENTENCE or (mark.strength is Strength.CLAUSE and is_long):
-            wait = self.options.settle_s if mark.certainty is Certainty.SURE else self.options.settle_dot_s
-            return self._pushed_at + wait, mark.end
+            return self._pushed_at + self._settle_s(mark.certainty), mark.end
         return None
+
+    def _settle_s(self, certainty: Certainty) -> float:
+        options = self.options
+        return {Certainty.SURE: options.settle_s, Certainty.LIKELY: options.settle_dot_s}.get(certainty, options.settle_number_s)
 
     def _whole_words(self) -> int:
         """The end of what is held, without a number or mark that may go on."""

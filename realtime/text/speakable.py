@@ -34,7 +34,7 @@ class Preparer:
     def push(self, segment: Segment) -> dict[TextForm, SpokenText]:
         """All forms of the next segment; origins count from the segment's first character. A form may have nothing to say
         (`is_speakable` tells): code, a table's rule, emoji."""
-        plain = self._markup.push(segment)
+        plain = trimmed(self._markup.push(segment))
         return {
             "raw": SpokenText.verbatim(segment.text),
             "plain": plain,
@@ -46,8 +46,15 @@ def prepare(segment: Segment, form: TextForm, on_failure: OnFailure | None = Non
     """One segment by itself, outside any stream. Use a `Preparer` for an utterance: code fences span segments."""
     if form == "raw":
         return SpokenText.verbatim(segment.text)
-    plain = MarkupFilter().push(segment)
+    plain = trimmed(MarkupFilter().push(segment))
     return plain if form == "plain" else _normalize.normalize(plain, segment.language, on_failure)
+
+
+def trimmed(spoken: SpokenText) -> SpokenText:
+    """Without blanks at the ends: a segment starts with the space that came after the sentence before it."""
+    first = len(spoken.text) - len(spoken.text.lstrip())
+    last = max(first, len(spoken.text.rstrip()))
+    return SpokenText(spoken.text[first:last], spoken.origin[first : last + 1])
 
 
 def spoken_words(text: str) -> str:

@@ -186,7 +186,7 @@ def test_stays_in_one_piece_when_a_pause_of_a_settled_stop_falls_inside(text: st
     long = SegmenterOptions(schedule=(Stage(100_000, 100_000, 10.0),))
     for cut in range(1, len(text)):
         segmenter = Segmenter(long)
-        found = segmenter.push(text[:cut], 0.0) + segmenter.due(1.0) + segmenter.push(text[cut:], 1.0) + segmenter.flush(1.0)
+        found = segmenter.push(text[:cut], 0.0) + segmenter.due(0.5) + segmenter.push(text[cut:], 0.5) + segmenter.flush(0.5)
         head = text[:cut].rstrip(' )"”')
         is_fair = head.endswith(("!", "?", "...", "…")) or is_plain_stop(head)
         assert is_fair or [s.text for s in found] == [text], f"stalled after {text[:cut]!r}"
@@ -324,6 +324,18 @@ def test_a_number_before_a_dot_does_not_settle() -> None:
     assert segmenter.push("50 now. ", 0.5)[0].text == "It costs $3.50 now."
 
 
+def test_a_number_or_abbreviation_at_the_end_settles_later() -> None:
+    for text in ("It was 1980.", "It is 6 a.m.", "Go to the U.S.", "It is v2.0."):
+        segmenter = Segmenter()
+        segmenter.push(text, 0.0)
+        assert segmenter.due(0.5) == []
+        assert [s.text for s in segmenter.due(0.6)] == [text]
+    for text in ("Ask Dr.", "In No.", "J.", "www.", "So: 1."):
+        segmenter = Segmenter()
+        segmenter.push(text, 0.0)
+        assert segmenter.due(0.65) == []
+
+
 def test_a_settled_clause_opens_the_utterance() -> None:
     segmenter = Segmenter()
     assert segmenter.push("没问题没问题，", 0.0) == []
@@ -354,8 +366,9 @@ def test_a_stalled_stream_is_spoken_to_its_end_but_for_an_open_number_or_mark() 
         return [s.text for s in segmenter.due(at)]
 
     assert stalled("Let me check", 1.4) == ["Let me check"]
-    assert stalled("It is 3.", 1.4) == ["It is "]
-    assert stalled("It is 3.", 9.9) == ["It is 3."]
+    assert stalled("It is 3,", 1.4) == ["It is "]
+    assert stalled("It is 3,", 9.9) == ["It is 3,"]
+    assert stalled("See Dr.", 1.4) == ["See "]
     assert stalled("你说<重|cho", 1.4) == ["你说"]
     assert stalled("   ", 99.0) == []
 

@@ -32,12 +32,17 @@ def test_a_preparer_follows_a_fence_through_the_stream() -> None:
     preparer, segmenter = Preparer(on_failure=failures.append), Segmenter()
     segments = segmenter.push("See 5 km:\n```\ncode. 3\n```\nDone 2 times.", 0.0) + segmenter.flush(0.0)
     forms = [preparer.push(s) for s in segments]
-    assert "".join(f["spoken"].text for f in forms) == "See five kilometers: Done two times."
-    assert "".join(f["plain"].text for f in forms) == "See 5 km: Done 2 times."
+    assert "".join(f["spoken"].text for f in forms) == "See five kilometers:Done two times."
+    assert "".join(f["plain"].text for f in forms) == "See 5 km:Done 2 times."
     assert "".join(f["raw"].text for f in forms) == "".join(s.text for s in segments)
     assert failures == []
     for form, source in zip(forms, segments, strict=True):
-        assert form["spoken"].origin[-1] == len(source.text)
+        assert form["spoken"].origin[-1] <= len(source.text)
+
+
+def test_blanks_at_the_ends_are_not_spoken() -> None:
+    assert prepare(segment("  你好 \n"), "plain").origin == (2, 3, 4)
+    assert prepare(segment(" \n"), "spoken").text == ""
 
 
 def test_captions_show_words_without_their_pronunciation() -> None:
