@@ -20,7 +20,12 @@ from realtime.errors import ModelMissing
 from realtime.types import Span, SpokenText
 
 _INITIALS = "zh|ch|sh|[bpmfdtnlgkhjqxrzcsyw]"
-_FINALS = "iang|iong|uang|üang|vang|ang|eng|ing|ong|iao|ian|uai|uan|üan|van|ai|ei|ui|ao|ou|iu|ie|ue|üe|ve|er|an|en|in|un|ün|vn|ng|ia|ua|uo|[aoeiuüv]"
+_FINALS = "|".join(
+    (
+        "iang|iong|uang|üang|vang|ang|eng|ing|ong|iao|ian|uai|uan|üan|van",
+        "ai|ei|ui|ao|ou|iu|ie|ue|üe|ve|er|an|en|in|un|ün|vn|ng|ia|ua|uo|[aoeiuüv]",
+    )
+)
 PINYIN = re.compile(rf"(?<![a-z])(?:{_INITIALS})?(?:{_FINALS})[1-5](?!\d)", re.IGNORECASE)
 """A toned syllable, such as XUAN4, not preceded by a lower-case letter."""
 MARK = re.compile(r"<([^<>|\s][^<>|]*)\|([^<>|]+)>")

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sentencepiece
+import torch
+
+from realtime.engines.indextts2.checkpoint import official
+from realtime.engines.indextts2.checkpoint.random_weights import RandomParts, write_folder
 
 VOCABULARY = 110
 
@@ -45,3 +52,66 @@ def golden() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference data at {folder}; set REALTIME_GOLDEN_DIR")
     return folder
+
+
+def tiny_config() -> dict[str, Any]:
+    """The official configuration at sizes that load in a blink. Feature width and emotion perceiver are 1024 in any checkpoint."""
+    config = copy.deepcopy(official.CONFIG)
+    small = {"output_size": 8, "linear_units": 16, "attention_heads": 2, "num_blocks": 1}
+    config["gpt"] |= {
+        "model_dim": 32,
+        "layers": 2,
+        "heads": 2,
+        "max_mel_tokens": 60,
+        "max_text_tokens": 40,
+        "number_text_tokens": VOCABULARY,
+        "number_mel_codes": 52,
+        "start_mel_token": 50,
+        "stop_mel_token": 51,
+        "condition_num_latent": 4,
+    }
+    config["gpt"]["condition_module"] |= small
+    config["gpt"]["emo_condition_module"] |= {**small, "perceiver_mult": 0.03}
+    config["semantic_codec"] |= {"codebook_size": 50, "vocos_dim": 8, "vocos_intermediate_dim": 16, "vocos_num_layers": 1}
+    config["s2mel"]["style_encoder"]["dim"] = 12
+    config["s2mel"]["length_regulator"] |= {"channels": 16, "content_codebook_size": 4}
+    config["s2mel"]["DiT"] |= {"hidden_dim": 16, "num_heads": 2, "depth": 3, "content_dim": 16, "content_codebook_size": 4}
+    config["s2mel"]["wavenet"] |= {"hidden_dim": 16, "num_layers": 2}
+    config["w2v_layer"] = 1
+    config["emo_num"] = [1, 2, 1, 1, 1, 1, 1, 1]
+    return config
+
+
+@pytest.fixture(scope="session")
+def tiny_parts(bpe: bytes) -> RandomParts:
+    """All models of a checkpoint at tiny sizes, seed 3."""
+    return RandomParts(
+        3,
+        tiny_config(),
+        official.VOCODER | {"upsample_initial_channel": 64},
+        official.W2V_BERT | {"num_hidden_layers": 1, "intermediate_size": 8},
+        (32, 8, 8, 1024),
+        bpe=bpe,
+    )
+
+
+@pytest.fixture(scope="session")
+def written_folder(tiny_parts: RandomParts, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoint in the official layout. Shared: tests that change it take `tiny_folder`."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    with torch.inference_mode():
+        write_folder(tiny_parts, folder)
+    return folder
+
+
+@pytest.fixture
+def tiny_folder(written_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny checkpoint whose files may be replaced (linked until then: never write into one)."""
+    folder = tmp_path / "IndexTTS-2"
+    shutil.copytree(written_folder, folder, copy_function=os.link)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)

@@ -51,18 +51,18 @@ class Upsample(nn.Module):
 
     filter: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
+        self.channels = channels  # not read off the input: an exporter needs it as a constant
         self.register_buffer("filter", lowpass_taps())
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, T] -> [B, C, 2T]."""
         edge = TAPS // RATIO - 1
         crop = edge * RATIO + (TAPS - RATIO) // 2
-        y = F.conv_transpose1d(
-            F.pad(x, (edge, edge), mode="replicate"), self.filter.expand(x.shape[1], -1, -1), stride=RATIO, groups=x.shape[1]
-        )
-        return RATIO * y[..., crop:-crop]
+        padded = F.pad(x, (edge, edge), mode="replicate")
+        taps = self.filter.repeat(self.channels, 1, 1)
+        return RATIO * F.conv_transpose1d(padded, taps, stride=RATIO, padding=crop, groups=self.channels)
 
 
 class LowPass(nn.Module):
@@ -70,22 +70,23 @@ class LowPass(nn.Module):
 
     filter: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
+        self.channels = channels
         self.register_buffer("filter", lowpass_taps())
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, 2T] -> [B, C, T]."""
         padded = F.pad(x, (TAPS // 2 - 1, TAPS // 2), mode="replicate")
-        return F.conv1d(padded, self.filter.expand(x.shape[1], -1, -1), stride=RATIO, groups=x.shape[1])
+        return F.conv1d(padded, self.filter.repeat(self.channels, 1, 1), stride=RATIO, groups=self.channels)
 
 
 class Downsample(nn.Module):
     """Naming level around the filter, as in the official file."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.lowpass = LowPass()
+        self.lowpass = LowPass(channels)
 
 
 class Activation(nn.Module):
@@ -94,7 +95,7 @@ class Activation(nn.Module):
     def __init__(self, channels: int, log_scale: bool) -> None:
         super().__init__()
         self.act = SnakeBeta(channels, log_scale)
-        self.upsample, self.downsample = Upsample(), Downsample()
+        self.upsample, self.downsample = Upsample(channels), Downsample(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, T] -> [B, C, T]."""

@@ -161,12 +161,13 @@ class FinalLayer(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.width = width
         self.linear = nn.Linear(width, width)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
 
     def forward(self, x: Tensor, shift_scale: Tensor) -> Tensor:
         """[B, T, C], [B, 2, C] -> [B, T, C]."""
-        y = F.layer_norm(x, x.shape[-1:], eps=FINAL_EPS)
+        y = F.layer_norm(x, (self.width,), eps=FINAL_EPS)
         return self.linear(y * (1 + shift_scale[:, 1:]) + shift_scale[:, :1])  # type: ignore[no-any-return]
 
     def table(self, time: Tensor) -> Tensor:

@@ -207,7 +207,8 @@ def causal_bias(new: int, past: int, device: torch.device, attended: Tensor | No
     Not -inf: a padding row that may look at nothing must stay finite.
     """
     lowest = torch.finfo(torch.float32).min
-    bias = torch.full((new, past + new), lowest, device=device).triu(past + 1)[None, None]
+    place, row = torch.arange(past + new, device=device), torch.arange(new, device=device) + past
+    hidden = (place[None] > row[:, None])[None, None]
     if attended is not None:
-        bias = bias.masked_fill(~attended[:, None, None, : past + new].bool(), lowest)
-    return bias
+        hidden = hidden | ~attended[:, None, None, : past + new].bool()
+    return torch.zeros(hidden.shape, device=device).masked_fill(hidden, lowest)

@@ -26,10 +26,16 @@ class Auxiliary:
     repository: str
     file: str
     flat: tuple[str, ...]
+    marker: str = ""
+
+    @property
+    def sibling(self) -> str:
+        """A file that tells this repository's folder from others that have a file of the same name."""
+        return self.marker or self.file
 
 
 W2V_WEIGHTS = Auxiliary("w2v-bert weights", "facebook/w2v-bert-2.0", "model.safetensors", ("w2v-bert-2.0/model.safetensors",))
-W2V_CONFIG = Auxiliary("w2v-bert config", "facebook/w2v-bert-2.0", "config.json", ("w2v-bert-2.0/config.json",))
+W2V_CONFIG = Auxiliary("w2v-bert config", "facebook/w2v-bert-2.0", "config.json", ("w2v-bert-2.0/config.json",), "model.safetensors")
 CODEC = Auxiliary(
     "semantic codec",
     "amphion/MaskGCT",
@@ -41,18 +47,21 @@ CAMPPLUS = Auxiliary(
 )
 VOCODER_REPOSITORY = "nvidia/bigvgan_v2_22khz_80band_256x"
 VOCODER_FOLDERS = ("bigvgan", "bigvgan_v2_22khz_80band_256x")
+VOCODER_WEIGHTS = "bigvgan_generator.pt"
 AUXILIARY_FOLDERS = ("hf_cache", ".")
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A checkpoint folder and its parsed `config.yaml`; files are found when asked for."""
+    """A checkpoint folder and its parsed `config.yaml`; files are found when asked for. `others` are folders of auxiliary
+    repositories, in any order."""
 
     folder: Path
     config: Section
+    others: tuple[Path, ...] = ()
 
     @classmethod
-    def open(cls, folder: Path) -> Layout:
+    def open(cls, folder: Path, others: tuple[Path, ...] = ()) -> Layout:
         """Raises `ModelMissing` if there is no readable `config.yaml` of version 2.0."""
         path = folder / "config.yaml"
         try:
@@ -63,9 +72,9 @@ class Layout:
             raise ModelMissing(f"{path}: not readable as YAML: {str(error).splitlines()[0]}") from None
         config = Section(table, "config.yaml")
         version = config.table.get("version")
-        if version is not None and float(version) != 2.0:
+        if version is not None and str(version) not in ("2", "2.0"):
             raise ModelMissing(f"{path}: version {version}, this program reads IndexTTS-2 (2.0)")
-        return cls(folder, config)
+        return cls(folder, config, others)
 
     def named(self, setting: str, default: str) -> Path:
         """A file of the main repository, by the setting that names it."""
@@ -93,6 +102,7 @@ class Layout:
     def auxiliary(self, item: Auxiliary) -> Path:
         """A file of another repository. Raises `ModelMissing` listing where it was looked for."""
         tried = [self.folder / base / flat for base in AUXILIARY_FOLDERS for flat in item.flat]
+        tried += [other / item.file for other in self.others if (other / item.sibling).is_file()]
         tried += [snapshot / item.file for snapshot in self._snapshots(item.repository)]
         return self._first(tried, item.what, item.repository, item.file)
 
@@ -103,6 +113,7 @@ class Layout:
             repository = self.config.section("vocoder").text("name", VOCODER_REPOSITORY)
         folders = (*VOCODER_FOLDERS, repository, repository.split("/")[-1])
         tried = [self.folder / base / folder / file for base in AUXILIARY_FOLDERS for folder in folders]
+        tried += [other / file for other in self.others if (other / VOCODER_WEIGHTS).is_file()]
         tried += [snapshot / file for snapshot in self._snapshots(repository)]
         return self._first(tried, "BigVGAN vocoder", repository, file)
 

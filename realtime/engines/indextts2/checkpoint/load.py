@@ -5,6 +5,7 @@ Each part is loaded when asked for and kept nowhere, so that an export holds one
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import zipfile
@@ -75,12 +76,20 @@ class Parts(Protocol):
         """The sentencepiece model."""
         ...
 
+    def tables(self) -> dict[str, Mapping[str, Any]]:
+        """The sizes, by section: `gpt`, `semantic_codec`, `s2mel`, `bigvgan`."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Changes when the weights do; cheap."""
+        ...
+
 
 class Checkpoint:
     """An official folder. Every method raises `ModelMissing` naming the file and the first wrong key, shape or setting."""
 
-    def __init__(self, folder: Path) -> None:
-        self.layout = layout.Layout.open(folder)
+    def __init__(self, folder: Path, others: tuple[Path, ...] = ()) -> None:
+        self.layout = layout.Layout.open(folder, others)
         self.config = self.layout.config
 
     def gpt(self) -> Gpt:
@@ -111,8 +120,8 @@ class Checkpoint:
 
     def vocoder(self) -> BigVgan:
         """BigVGAN, from files with or without weight norm."""
-        config = BigVganConfig.read(Section(read_json(self.layout.vocoder("config.json")), "bigvgan/config.json"))
-        path = self.layout.vocoder("bigvgan_generator.pt")
+        config = BigVganConfig.read(self._vocoder_table())
+        path = self.layout.vocoder(layout.VOCODER_WEIGHTS)
         state = read_pickle(path)
         return build(lambda: BigVgan(config), _table(state, "generator", path), str(path))
 
@@ -153,6 +162,26 @@ class Checkpoint:
     def bpe_model(self) -> bytes:
         """The text vocabulary's file."""
         return self.layout.bpe().read_bytes()
+
+    def tables(self) -> dict[str, Mapping[str, Any]]:
+        """As read from config.yaml and the vocoder's config.json."""
+        own = {name: self.config.section(name).table for name in ("gpt", "semantic_codec", "s2mel")}
+        return {**own, "bigvgan": self._vocoder_table().table}
+
+    def fingerprint(self) -> str:
+        """Names, sizes and times of the files that an export reads."""
+        files = [
+            self.layout.own("config.yaml"),
+            self.layout.named("gpt_checkpoint", "gpt.pth"),
+            self.layout.named("s2mel_checkpoint", "s2mel.pth"),
+            self.layout.auxiliary(layout.CODEC),
+            self.layout.vocoder(layout.VOCODER_WEIGHTS),
+            self.layout.bpe(),
+        ]
+        return hashlib.sha256(repr([(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]).encode()).hexdigest()
+
+    def _vocoder_table(self) -> Section:
+        return Section(read_json(self.layout.vocoder("config.json")), "bigvgan/config.json")
 
     def _nets(self, path: Path) -> dict[str, Tensor]:
         nets = _table(read_pickle(path), "net", path)

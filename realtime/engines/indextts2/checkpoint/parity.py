@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from realtime.engines.indextts2.checkpoint import parity_gpt, parity_sound
+from realtime.engines.indextts2.checkpoint import parity_gpt, parity_graphs, parity_sound
 from realtime.engines.indextts2.checkpoint.stage import Check, Stage
 from realtime.errors import ModelMissing
 
@@ -25,6 +25,13 @@ STAGES: dict[str, Callable[[Stage], None]] = {
     "chain": parity_sound.chain,
 }
 """Stage folder name -> its checks, in the order of the pipeline."""
+GRAPHS: dict[str, Callable[[Stage], None]] = {
+    "gpt": parity_graphs.gpt,
+    "s2mel": parity_graphs.s2mel,
+    "bigvgan": parity_graphs.bigvgan,
+    "chain": parity_graphs.chain,
+}
+"""The stages that are exported, through ONNX Runtime."""
 
 
 def parity(directory: Path) -> int:
@@ -68,6 +75,8 @@ def run_stage(folder: Path) -> tuple[list[Check], list[str]]:
     try:
         stage = Stage.open(folder)
         STAGES[folder.name](stage)
+        if folder.name in GRAPHS:
+            GRAPHS[folder.name](stage)
     except ModelMissing as error:
         return [], [f"not run: {error}"]
     problems = [f"{name}: stored but not compared" for name in stage.unused()]

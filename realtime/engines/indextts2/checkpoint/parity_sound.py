@@ -203,7 +203,7 @@ def emotion_vector(stage: Stage) -> None:
 
 def chain(stage: Stage) -> None:
     """The whole chain, with the modules of the sibling folders."""
-    mates = {name: _sibling(stage, name) for name in ("gpt", "semantic_codec", "s2mel", "bigvgan")}
+    mates = {name: sibling(stage, name) for name in ("gpt", "semantic_codec", "s2mel", "bigvgan")}
     codes, latent = _chain_codes(stage, mates["gpt"])
     stage.compare("codes", codes, 0)
     stage.compare("latent", latent, DEEP)
@@ -244,7 +244,8 @@ def _chain_codes(stage: Stage, mate: Stage) -> tuple[Tensor, Tensor]:
     return tensor, gpt.latents(conditions, text, tensor)
 
 
-def _sibling(stage: Stage, name: str) -> Stage:
+def sibling(stage: Stage, name: str) -> Stage:
+    """Another stage folder beside this one. Raises `ModelMissing` if it is not there."""
     folder = Path(stage.folder.parent / name)
     if not folder.is_dir():
         raise ModelMissing(f"{stage.name}: needs the folder {name!r} beside it")

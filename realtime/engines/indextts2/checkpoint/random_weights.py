@@ -6,11 +6,14 @@ Scales are chosen so that nothing overflows, codes vary, and the stop code is no
 from __future__ import annotations
 
 import copy
+import hashlib
+import io
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import sentencepiece
 import torch
 import yaml
 from safetensors.torch import save_file
@@ -88,12 +91,16 @@ class RandomParts:
     def vocoder(self) -> BigVgan:
         """Snakes of many pitches and strengths."""
         config = BigVganConfig.read(self.vocoder_config)
-        model = seeded(lambda: BigVgan(config), self.seed + 4)
-        for module in model.modules():
-            if isinstance(module, SnakeBeta):
-                module.alpha.normal_(0.0, 0.5)
-                module.beta.normal_(0.0, 0.5)
-        return model
+
+        def make() -> BigVgan:
+            model = BigVgan(config)
+            for module in model.modules():
+                if isinstance(module, SnakeBeta):
+                    nn.init.normal_(module.alpha, 0.0, 0.5)
+                    nn.init.normal_(module.beta, 0.0, 0.5)
+            return model
+
+        return seeded(make, self.seed + 4)
 
     def style_encoder(self) -> CamPlus:
         """CAM++."""
@@ -125,8 +132,43 @@ class RandomParts:
         return MelConfig.read(self.config.section("s2mel").section("preprocess_params"))
 
     def bpe_model(self) -> bytes:
-        """The vocabulary that was given; it cannot be random."""
-        return self.bpe
+        """The vocabulary that was given, or a stand-in of single characters."""
+        return self.bpe or stand_in_vocabulary(self.config.section("gpt").integer("number_text_tokens"))
+
+    def tables(self) -> dict[str, Mapping[str, Any]]:
+        """As given."""
+        own = {name: self.config.section(name).table for name in ("gpt", "semantic_codec", "s2mel")}
+        return {**own, "bigvgan": self.vocoder_config.table}
+
+    def fingerprint(self) -> str:
+        """Of the seed and all sizes."""
+        return hashlib.sha256(json.dumps([self.seed, self.tables(), self.projector], default=dict).encode()).hexdigest()
+
+
+def stand_in_vocabulary(size: int) -> bytes:
+    """A sentencepiece model of single characters, `size` pieces: common ideographs, then rarer ones, after letters and marks.
+
+    The real vocabulary cannot be made up; this one lets a random model take any text, at more pieces per English word.
+    """
+    letters = "".join(chr(c) for c in range(0x21, 0x7F) if not 0x61 <= c <= 0x7A)
+    common = bytes(b for row in range(0xB0, 0xF8) for col in range(0xA1, 0xFF) for b in (row, col)).decode("gb2312", "ignore")
+    rare = "".join(map(chr, range(0x4E00, 0x9FA6)))
+    wanted = list(dict.fromkeys(letters + common + rare))[: size - 4]  # besides <s>, </s>, <unk> and the space mark
+    out = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([" ".join(wanted[i : i + 500]) for i in range(0, len(wanted), 500)]),
+        model_writer=out,
+        vocab_size=size,
+        model_type="char",
+        bos_id=0,
+        eos_id=1,
+        unk_id=2,
+        pad_id=-1,
+        character_coverage=1.0,
+        max_sentence_length=1 << 16,
+        minloglevel=2,
+    )
+    return out.getvalue()
 
 
 def seeded(make: Callable[[], M], seed: int) -> M:
