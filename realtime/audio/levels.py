@@ -14,6 +14,7 @@ CLIPPED_AT = 0.999
 CLIPPED_SHARE = 0.1
 QUIET_DB = -60.0
 OFFSET = 0.3
+JUDGED_FROM = 400  # samples: in less than two periods of a low voice even clean sound may have an offset or sit at its peak
 FLAT = 1e-4
 
 # A bend counts as a click if it is more than this many times the largest nearby, and at least this large. Measured on a minute of espeak:
@@ -80,14 +81,18 @@ def is_garbage(samples: Samples, *, expects_speech: bool = False) -> str | None:
         return "silence" if expects_speech else None
     if not np.isfinite(samples).all():
         return "nan"
+    if len(samples) >= JUDGED_FROM and (fault := _waveform_fault(samples)):
+        return fault
+    return "silence" if expects_speech and rms_db(samples) < QUIET_DB else None
+
+
+def _waveform_fault(samples: Samples) -> str | None:
     if np.mean(np.abs(samples) >= CLIPPED_AT) > CLIPPED_SHARE:
         return "clipping"
     mean, spread = float(samples.mean(dtype=np.float64)), float(samples.std(dtype=np.float64))
     if abs(mean) > OFFSET:
         return "offset"
-    if abs(mean) > 100 * FLAT and spread < FLAT:
-        return "constant"
-    return "silence" if expects_speech and rms_db(samples) < QUIET_DB else None
+    return "constant" if abs(mean) > 100 * FLAT and spread < FLAT else None
 
 
 def clicks(samples: Samples, sample_rate: int, *, ratio: float = CLICK_RATIO, floor: float = CLICK_FLOOR) -> list[int]:

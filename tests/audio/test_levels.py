@@ -73,6 +73,11 @@ def test_garbage_is_named(sound: Samples, reason: str) -> None:
     assert is_garbage(sound) == reason
 
 
+def test_the_peak_of_a_loud_wave_alone_is_no_garbage() -> None:
+    wave = tone(80, RATE // 80, 1.0)
+    assert all(is_garbage(wave[at : at + 100]) is None for at in range(0, len(wave) - 100, 10))
+
+
 def test_silence_is_garbage_only_where_speech_is_due() -> None:
     silence = np.full(RATE, 1e-5, np.float32)
     assert is_garbage(silence) is None
