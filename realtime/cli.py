@@ -27,7 +27,10 @@ BENCHES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 = fine, 1 = it could not be done (the reason is on stderr), 2 = bad arguments."""
-    arguments = parser().parse_args(argv)
+    top = parser()
+    arguments, arguments.rest = top.parse_known_args(argv)
+    if arguments.rest and not getattr(arguments, "takes_rest", False):
+        top.error(f"unrecognized arguments: {' '.join(arguments.rest)}")
     try:
         command: Command = arguments.command
         return command(arguments)
@@ -98,13 +101,12 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
 
 def _add_delegate(subcommands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, module: str, text: str) -> None:
     sub = subcommands.add_parser(name, help=text, description=text.capitalize() + ".", add_help=False)
-    sub.add_argument("rest", nargs=argparse.REMAINDER)
 
     def run(arguments: argparse.Namespace) -> int:
         result: int = importlib.import_module(module).main(arguments.rest)
         return result
 
-    sub.set_defaults(command=run)
+    sub.set_defaults(command=run, takes_rest=True)
 
 
 def _add_keys(subcommands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -140,8 +142,7 @@ def _add_bench(subcommands: argparse._SubParsersAction[argparse.ArgumentParser])
     kinds = bench.add_subparsers(required=True, metavar="WHAT")
     for name, (module, text) in BENCHES.items():
         sub = kinds.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", add_help=False)
-        sub.add_argument("rest", nargs=argparse.REMAINDER)
-        sub.set_defaults(command=_bench, module=module, what=name)
+        sub.set_defaults(command=_bench, module=module, what=name, takes_rest=True)
 
 
 def _bench(arguments: argparse.Namespace) -> int:
