@@ -19,7 +19,7 @@ from realtime.engines.sambert.decoding import DecoderState, Memory
 from realtime.engines.sambert.dims import AcousticDims, VocoderDims, acoustic_dims, vocoder_dims
 from realtime.engines.sambert.postnet import PostnetStream
 from realtime.engines.sambert.regulate import Ints, band_width, pack, repetitions
-from realtime.engines.sambert.sessions import Graph, OrtGraph
+from realtime.engines.sambert.sessions import Graph, open_graph
 from realtime.engines.sambert.source import SineSource, denormalise
 from realtime.engines.sambert.symbols import Symbol, Vocabulary
 from realtime.engines.sambert.vocode import VocoderStream, open_stream
@@ -83,8 +83,8 @@ class Voice:
         self.graphs, self._constants = graphs, constants
 
     @classmethod
-    def load(cls, folder: Path, threads: int = 1) -> Voice:
-        """From an exported folder. `threads` for the encoder and the vocoder; the loops always run on one.
+    def load(cls, folder: Path, threads: int = 1, runtime: str = "auto") -> Voice:
+        """From an exported folder. `threads` for the encoder and the vocoder; the loops always run on one. `runtime`: see `open_graph`.
 
         Raises `ModelMissing` naming the first file that is missing, truncated or unreadable.
         """
@@ -92,7 +92,7 @@ class Voice:
         if about.engine != "sambert":
             raise ModelMissing(f"{folder}: exported for engine {about.engine!r}, not sambert")
         loops = {"durations", "decoder_step", "memory", "postnet"}
-        graphs = {name: OrtGraph(folder / f"{name}.onnx", 1 if name in loops else threads) for name in GRAPHS}
+        graphs = {name: open_graph(folder / f"{name}.onnx", 1 if name in loops else threads, runtime) for name in GRAPHS}
         try:
             with np.load(folder / "constants.npz", allow_pickle=False) as opened:
                 constants = {name: opened[name] for name in opened.files}

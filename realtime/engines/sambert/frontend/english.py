@@ -142,7 +142,7 @@ def parse_phones(text: str) -> Phones | None:
     phones = tuple(text.lower().split())
     for phone in phones:
         plain = phone.rstrip("012")
-        if plain in VOWELS and len(phone) == len(plain) + 1 or plain in CONSONANTS and phone == plain:
+        if (plain in VOWELS and len(phone) == len(plain) + 1) or (plain in CONSONANTS and phone == plain):
             continue
         return None
     return phones or None

@@ -148,4 +148,4 @@ def _is_number(token: Word) -> bool:
 
 def _is_count(token: Word) -> bool:
     """A measure word, or a further part of the same number."""
-    return (len(token.text) == 1 and token.tag[:1] in ("q", "m")) or _is_number(token) and len(token.text) == 1
+    return (len(token.text) == 1 and token.tag[:1] in ("q", "m")) or (_is_number(token) and len(token.text) == 1)
