@@ -246,6 +246,7 @@ class Utterance:
         try:
             await self._writer.run(source)
         except* Exception as group:  # the source's error belongs to whoever listens
+            await self._writer.send(Cancel(self._writer.id))
             self.fail(_first(group))
         else:
             self._finish(self._whole(Done(self._writer.id, Usage())))
