@@ -29,6 +29,11 @@ def lowpass_taps() -> Tensor:
     return torch.from_numpy((taps / taps.sum()).astype(np.float32))[None, None]
 
 
+def replicated(x: Tensor, left: int, right: int) -> Tensor:
+    """Repeat the first and last column of [B, C, T]; a concatenation, because the exporter turns a padding into twice the nodes."""
+    return torch.cat([x[..., :1]] * left + [x] + [x[..., -1:]] * right, dim=-1)
+
+
 class SnakeBeta(nn.Module):
     """x + sin(a x)^2 / b with a, b per channel, stored as logarithms."""
 
@@ -60,7 +65,7 @@ class Upsample(nn.Module):
         """[B, C, T] -> [B, C, 2T]."""
         edge = TAPS // RATIO - 1
         crop = edge * RATIO + (TAPS - RATIO) // 2
-        padded = F.pad(x, (edge, edge), mode="replicate")
+        padded = replicated(x, edge, edge)
         taps = self.filter.repeat(self.channels, 1, 1)
         return RATIO * F.conv_transpose1d(padded, taps, stride=RATIO, padding=crop, groups=self.channels)
 
@@ -77,7 +82,7 @@ class LowPass(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, 2T] -> [B, C, T]."""
-        padded = F.pad(x, (TAPS // 2 - 1, TAPS // 2), mode="replicate")
+        padded = replicated(x, TAPS // 2 - 1, TAPS // 2)
         return F.conv1d(padded, self.filter.repeat(self.channels, 1, 1), stride=RATIO, groups=self.channels)
 
 
