@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from difflib import SequenceMatcher
 from typing import NamedTuple
 
 from realtime.types import SpokenText
@@ -60,15 +61,7 @@ def _tight(match: re.Match[str], new: str) -> list[Edit]:
     return [Edit(start, first, ""), Edit(first + len(new), end, "")]
 
 
-def difference(old: str, new: str, at: int = 0) -> Edit | None:
-    """The one edit that turns `old` (standing at position `at`) into `new`; None when they are equal."""
-    if old == new:
-        return None
-    shortest = min(len(old), len(new))
-    head = 0
-    while head < shortest and old[head] == new[head]:
-        head += 1
-    tail = 0
-    while tail < shortest - head and old[-1 - tail] == new[-1 - tail]:
-        tail += 1
-    return Edit(at + head, at + len(old) - tail, new[head : len(new) - tail])
+def differences(old: str, new: str, at: int = 0) -> list[Edit]:
+    """The edits that turn `old` (standing at position `at`) into `new`, each as small as can be."""
+    matcher = SequenceMatcher(None, old, new, autojunk=False)
+    return [Edit(at + a, at + b, new[c:d]) for tag, a, b, c, d in matcher.get_opcodes() if tag != "equal"]

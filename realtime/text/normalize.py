@@ -1,7 +1,9 @@
 """Spoken forms: numbers, dates, money, units and symbols in words, for Chinese, English and both in one sentence.
 
 A pre-pass (`rules_zh`, `rules_en`) says what `wetext` misreads; `wetext` says the rest. It is given only runs that hold a digit and
-none of the characters it mangles. Words without digits are never touched by it. Every step keeps the way back to the source.
+none of the characters it mangles. Words without digits are never touched by it. Every step keeps the way back to the source. The
+library's own map (`normalize_with_mapping`) costs 8 to 15 times its plain call (3 to 30 ms instead of 0.2 to 1.7 ms for a clause,
+measured), so the map of its part is the difference of what went in and came out.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from realtime.text import rules_en, rules_zh
-from realtime.text.edits import PRONUNCIATION, Edit, apply, difference, substitute
+from realtime.text.edits import PRONUNCIATION, Edit, apply, differences, substitute
 from realtime.text.rules import Rule
 from realtime.types import SpokenText
 
@@ -54,7 +56,7 @@ def warm_up(languages: tuple[str, ...] = ("zh", "en")) -> None:
 
 _MANGLED = r"\"\\<>|{}\[\]\n\r\t#+¢^_`"
 _SAFE_RUN = {
-    "zh": re.compile(rf"[^{_MANGLED}]+"),
+    "zh": re.compile(rf"[^{_MANGLED}，。！？；、“”‘’（）《》【】…—]+"),
     "en": re.compile(rf"[^{_MANGLED}()“”‘—–…;:!?]+"),
 }
 _DIGIT = re.compile(r"[0-9]")
@@ -96,8 +98,7 @@ def _piece_edits(piece: str, at: int, language: str, on_failure: OnFailure | Non
     core = piece.strip()
     at += len(piece) - len(piece.lstrip())
     try:
-        result = _library(language).normalize_with_mapping(core)
-        return _mapped_edits(core, at, result.output_text, result.mappings)
+        return differences(core, _library(language).normalize(core), at)
     except LIBRARY_ERRORS as error:
         words = list(re.finditer(r"\S+", core))
         if len(words) > 1:
@@ -107,12 +108,3 @@ def _piece_edits(piece: str, at: int, language: str, on_failure: OnFailure | Non
         if on_failure is not None:
             on_failure(NormalizationFailure(core, language, f"{type(error).__name__}: {error}"))
         return []
-
-
-def _mapped_edits(core: str, at: int, output: str, mappings: tuple[Any, ...]) -> list[Edit]:
-    """The library's own map, if it adds up to its output; else the difference of input and output as one edit."""
-    edits = [Edit(m.input_start, m.input_end, output[m.output_start : m.output_end]) for m in mappings]
-    if apply(SpokenText.verbatim(core), edits).text == output:
-        return [Edit(edit.start + at, edit.end + at, edit.text) for edit in edits]
-    whole = difference(core, output, at)
-    return [whole] if whole else []
