@@ -9,7 +9,7 @@ Cost: 74 M + 13 k * T products per frame and branch.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from realtime.engines.indextts2.kernels.fallback import sigmoid
 from realtime.engines.indextts2.kernels.native import ACCUMULATE, COPY, GATE, LAYER_NORM, RMS_NORM, SILU_MUL
 from realtime.engines.indextts2.kernels.operand import Operand
 from realtime.engines.indextts2.kernels.packing import Floats, Kind, Weight, pack
+from realtime.engines.indextts2.packs import Fresh, Packs
 from realtime.engines.indextts2.store import Tensors, folded
 
 RMS_EPS = 1e-5
@@ -104,8 +105,9 @@ class WaveLayer:
 class Estimator:
     """Packed weights of `cfm.estimator`, and the call."""
 
-    def __init__(self, kernels: Kernels, tensors: Tensors, shape: FlowShape, kind: Kind) -> None:
+    def __init__(self, kernels: Kernels, tensors: Tensors, shape: FlowShape, kind: Kind, packs: Packs | None = None) -> None:
         self.kernels, self.shape, self.kind, self.tensors = kernels, shape, kind, tensors
+        self.packs = packs or Fresh()
         self.inner = Kind.F32 if kind is Kind.F32 else Kind.BF16
         t, p = tensors, "cfm.estimator."
         width, mels = shape.width, shape.mels
@@ -119,7 +121,7 @@ class Estimator:
         self.layers = tuple(self._layer(i) for i in range(shape.depth))
         if shape.long_skip:
             skip = _f32(t, p + "skip_linear.weight")
-            self.skip_h = self._pack(skip[:, :width], _f32(t, p + "skip_linear.bias"))
+            self.skip_h = self._pack("skip_linear.h", lambda: skip[:, :width], lambda: self._get("skip_linear.bias"))
             self.skip_x = pack(np.ascontiguousarray(skip[:, width:]), self.inner)
         self.conv1 = self._linear("conv1")
         self.res_projection = self._linear("res_projection")
@@ -131,31 +133,44 @@ class Estimator:
 
     # -- weights
 
-    def _pack(self, w: Floats, bias: Floats | None = None) -> Weight:
-        return pack(w, self.kind, bias, GROUP)
+    def _pack(self, name: str, w: Callable[[], Floats], bias: Callable[[], Floats] | None = None) -> Weight:
+        return self.packs.weight(name, lambda: pack(w(), self.kind, bias() if bias else None, GROUP))
+
+    def _get(self, name: str) -> Floats:
+        return _f32(self.tensors, f"cfm.estimator.{name}")
 
     def _linear(self, name: str) -> Weight:
-        return self._pack(_f32(self.tensors, f"cfm.estimator.{name}.weight"), _f32(self.tensors, f"cfm.estimator.{name}.bias"))
+        return self._pack(name, lambda: self._get(f"{name}.weight"), lambda: self._get(f"{name}.bias"))
 
     def _layer(self, i: int) -> Layer:
-        t, p = self.tensors, f"cfm.estimator.transformer.layers.{i}."
-        w13 = np.concatenate([_f32(t, p + "feed_forward.w1.weight"), _f32(t, p + "feed_forward.w3.weight")])
+        p, width = f"transformer.layers.{i}.", self.shape.width
         enter = recall = None
         if self.shape.uvit_skips and i > self.shape.depth // 2:
-            w = _f32(t, p + "skip_in_linear.weight")
-            enter = self._pack(w[:, : self.shape.width], _f32(t, p + "skip_in_linear.bias"))
-            recall = self._pack(w[:, self.shape.width :])
-        plain = [self._pack(_f32(t, p + f"{n}.weight")) for n in ("attention.wqkv", "attention.wo", "feed_forward.w2")]
-        return Layer(plain[0], plain[1], self._pack(w13), plain[2], enter, recall)
+            skip = f"{p}skip_in_linear"
+            enter = self._pack(f"{skip}.enter", lambda: self._get(f"{skip}.weight")[:, :width], lambda: self._get(f"{skip}.bias"))
+            recall = self._pack(f"{skip}.recall", lambda: self._get(f"{skip}.weight")[:, width:])
+        qkv, wo, w2 = (self._plain(p + name) for name in ("attention.wqkv", "attention.wo", "feed_forward.w2"))
+        both = [f"{p}feed_forward.w1.weight", f"{p}feed_forward.w3.weight"]
+        w13 = self._pack(f"{p}w13", lambda: np.concatenate([self._get(name) for name in both]))
+        return Layer(qkv, wo, w13, w2, enter, recall)
+
+    def _plain(self, name: str) -> Weight:
+        return self._pack(name, lambda: self._get(f"{name}.weight"))
 
     def _wave(self, i: int) -> WaveLayer:
-        t, p, width = self.tensors, "cfm.estimator.wavenet.", self.shape.width
-        gate, both = folded(t, f"{p}in_layers.{i}.conv.conv"), folded(t, f"{p}res_skip_layers.{i}.conv.conv")[:, :, 0]
-        both_bias = _f32(t, f"{p}res_skip_layers.{i}.conv.conv.bias")
-        is_last = i == self.shape.wavenet_layers - 1
-        residual = None if is_last else self._pack(both[:width], both_bias[:width])
-        skip = self._pack(both if is_last else both[width:], both_bias if is_last else both_bias[width:])
-        return WaveLayer(self._pack(gate, _f32(t, f"{p}in_layers.{i}.conv.conv.bias")), residual, skip, self.shape.wavenet_dilation**i)
+        width, is_last = self.shape.width, i == self.shape.wavenet_layers - 1
+        gate, both = f"wavenet.in_layers.{i}.conv.conv", f"wavenet.res_skip_layers.{i}.conv.conv"
+
+        def half(name: str, part: slice) -> Weight:
+            def weight() -> Floats:
+                return folded(self.tensors, f"cfm.estimator.{both}")[part, :, 0]
+
+            return self._pack(f"{both}.{name}", weight, lambda: self._get(f"{both}.bias")[part])
+
+        residual = None if is_last else half("residual", slice(0, width))
+        skip = half("skip", slice(0 if is_last else width, None))
+        packed = self._pack(gate, lambda: folded(self.tensors, f"cfm.estimator.{gate}"), lambda: self._get(f"{gate}.bias"))
+        return WaveLayer(packed, residual, skip, self.shape.wavenet_dilation**i)
 
     # -- what depends on the time alone
 

@@ -20,10 +20,12 @@ from realtime.engines.indextts2.kernels.native import COPY, PAGE, CBlock, CGpt, 
 from realtime.engines.indextts2.kernels.operand import DTYPE, Operand
 from realtime.engines.indextts2.kernels.packing import Floats, Kind, Weight, pack
 from realtime.engines.indextts2.kv_pages import PagePool
+from realtime.engines.indextts2.packs import Fresh, Packs
 from realtime.engines.indextts2.store import Tensors
 
 Tables = npt.NDArray[np.int32]
 NORM_EPS = 1e-5
+FRESH = Fresh()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +66,23 @@ def floats(tensors: Tensors, name: str) -> Floats:
     return np.ascontiguousarray(tensors[name], dtype=np.float32)
 
 
-def in_out(tensors: Tensors, name: str, kind: Kind) -> Weight:
+def in_out(packs: Packs, tensors: Tensors, name: str, kind: Kind) -> Weight:
     """GPT-2's linear layers store [in, out]."""
-    return pack(floats(tensors, f"{name}.weight").T, kind, floats(tensors, f"{name}.bias"))
+    return packs.weight(name, lambda: pack(floats(tensors, f"{name}.weight").T, kind, floats(tensors, f"{name}.bias")))
 
 
-def block_of(tensors: Tensors, name: str, kind: Kind) -> Block:
+def block_of(packs: Packs, tensors: Tensors, name: str, kind: Kind) -> Block:
     """Read and pack one block."""
 
     def norm(part: str) -> tuple[Floats, Floats]:
         return floats(tensors, f"{name}.{part}.weight"), floats(tensors, f"{name}.{part}.bias")
 
-    linear = [in_out(tensors, f"{name}.{part}", kind) for part in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")]
+    linear = [in_out(packs, tensors, f"{name}.{part}", kind) for part in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")]
     return Block(norm("ln_1"), norm("ln_2"), *linear)
+
+
+def _table(packs: Packs, tensors: Tensors, name: str, dtype: Any) -> npt.NDArray[Any]:
+    return packs.array(name, lambda: np.asarray(tensors[name]).astype(dtype))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,14 +99,15 @@ class LmWeights:
     code_positions: npt.NDArray[Any]
 
     @classmethod
-    def of(cls, tensors: Tensors, shape: LmShape, kind: Kind) -> LmWeights:
+    def of(cls, tensors: Tensors, shape: LmShape, kind: Kind, packs: Packs = FRESH) -> LmWeights:
         """Pack official tensors. The head stays 8 bit where the blocks are 4: it is 2 % of the bytes and decides every choice."""
         small: Any = np.float32 if kind is Kind.F32 else np.float16
         norms = [(floats(tensors, f"{n}.weight"), floats(tensors, f"{n}.bias")) for n in ("gpt.ln_f", "final_norm")]
-        head = pack(floats(tensors, "mel_head.weight"), Kind.Q8 if kind is Kind.Q4 else kind, floats(tensors, "mel_head.bias"))
+        head_kind = Kind.Q8 if kind is Kind.Q4 else kind
+        head = packs.weight("mel_head", lambda: pack(floats(tensors, "mel_head.weight"), head_kind, floats(tensors, "mel_head.bias")))
         names = ("text_embedding.weight", "text_pos_embedding.emb.weight", "mel_embedding.weight", "mel_pos_embedding.emb.weight")
-        tables = [np.asarray(tensors[n]).astype(small) for n in names]
-        blocks = tuple(block_of(tensors, f"gpt.h.{i}", kind) for i in range(shape.layers))
+        tables = [_table(packs, tensors, n, small) for n in names]
+        blocks = tuple(block_of(packs, tensors, f"gpt.h.{i}", kind) for i in range(shape.layers))
         return cls(blocks, norms[0], norms[1], head, *tables)
 
     @property

@@ -23,11 +23,12 @@ def load_engine(table: Mapping[str, Any]) -> IndexTts2:
     first = Options.read(table)
     folder = ModelFolder.open(find_model(first.models_dir, first.model))
     options = Options.read({**folder.manifest.details.get("runtime", {}), **table})
-    kernels = load_kernels(options.cores, options.kernel_cache)
+    kernels = load_kernels(options.cores, options.cache_dir / "kernels")
     limit = min(DEFAULT_LIMIT, int(folder.config["gpt"]["max_text_tokens"]) - 2)
     per_job = 64 + limit + 3 + options.max_codes_base + int(options.max_codes_per_piece * limit)
     try:
-        stages = load_stages(folder, kernels, options.precision, options.capacity * per_job, options.position_offset)
+        positions, cache = options.capacity * per_job, options.cache_dir / "indextts2"
+        stages = load_stages(folder, kernels, options.precision, positions, cache, options.position_offset)
     except (KeyError, ValueError) as error:
         raise ModelMissing(f"{folder.path}: the weights do not fit config.json: {error}; export the model again") from error
     size = int(folder.config["gpt"]["number_text_tokens"])

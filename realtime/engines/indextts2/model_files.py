@@ -17,7 +17,7 @@ Floats may be stored as float32, float16 or bfloat16; they are widened on readin
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,8 +62,12 @@ class ModelFolder:
         return cls(path, found, config)
 
     def tensors(self, part: str) -> Tensors:
-        """All tensors of a part, floats as float32."""
-        return read_tensors(self.path / f"{part}.safetensors")
+        """All tensors of a part, read on demand, floats as float32."""
+        return LazyTensors(self.path / f"{part}.safetensors")
+
+    def fingerprint(self, part: str) -> str:
+        """Names the content of a part, for files derived from it."""
+        return f"{self.manifest.files[f'{part}.safetensors'].sha256}-{self.manifest.files[CONFIG].sha256}"
 
     def vocabulary(self) -> bytes:
         """Content of bpe.model."""
@@ -82,17 +86,31 @@ def write_model(
     return manifest.write(path, about)
 
 
-def read_tensors(path: Path) -> Tensors:
-    """A safetensors file with floats widened. Raises `ModelMissing`."""
-    try:
-        with safe_open(path, "numpy") as file:
-            return {name: _widened(file.get_tensor(name)) for name in file.keys()}
-    except (OSError, SafetensorError, TypeError, ValueError) as error:
-        raise ModelMissing(f"{path}: not readable: {error}; export the model again") from error
+class LazyTensors(Mapping[str, Any]):
+    """A safetensors file, each tensor read when asked for, floats widened to float32. Raises `ModelMissing` if it isn't readable."""
 
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = safe_open(path, "numpy")
+            self._names: frozenset[str] = frozenset(self._file.keys())  # type: ignore[no-untyped-call]
+        except (OSError, SafetensorError) as error:
+            raise ModelMissing(f"{path}: not readable: {error}; export the model again") from error
 
-def _widened(x: Any) -> Any:
-    return x.astype(np.float32) if x.dtype != np.float32 and (x.dtype.kind == "f" or "bfloat" in str(x.dtype)) else x
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._names:
+            raise KeyError(f"{self.path} has no tensor {name}")
+        try:
+            x = self._file.get_tensor(name)  # type: ignore[no-untyped-call]
+        except (OSError, SafetensorError, TypeError) as error:
+            raise ModelMissing(f"{self.path}: tensor {name} is not readable: {error}; export the model again") from error
+        return x.astype(np.float32) if x.dtype != np.float32 and (x.dtype.kind == "f" or "bfloat" in str(x.dtype)) else x
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._names))
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def find_model(models_dir: Path, name: str = "") -> Path:

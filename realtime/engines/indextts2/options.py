@@ -33,7 +33,7 @@ class Options:
     max_codes_per_piece: float = 12
     interval_silence_ms: float = 200.0
     sampling: Sampling = field(default_factory=Sampling)
-    kernel_cache: Path | None = None
+    cache_dir: Path = field(default_factory=lambda: Path.home() / ".cache" / "realtime")
 
     @classmethod
     def read(cls, table: Mapping[str, Any]) -> Options:
@@ -45,15 +45,15 @@ class Options:
         voices_dir = Path(str(given.pop("voices_dir", models_dir.parent.parent / "voices")))
         precision = Precision(*(_kind(given, f"{part}_precision") or d for part, d in _defaults()))
         sampling = _sampling(given)
-        cache = given.pop("kernel_cache", None)
-        plain = {f.name: given.pop(f.name) for f in fields(cls) if f.name in given and f.name not in ("precision", "sampling")}
+        folders: dict[str, Any] = {"cache_dir": Path(str(given.pop("cache_dir")))} if "cache_dir" in given else {}
+        plain = {f.name: given.pop(f.name) for f in fields(cls) if f.name in given and f.name not in ("precision", "sampling", "cache_dir")}
         if given:
             raise BadOption(f"indextts2 has no option {next(iter(given))!r}")
         try:
             values = {name: type(getattr(cls, name))(value) for name, value in plain.items()}
         except (TypeError, ValueError) as error:
             raise BadOption(f"indextts2 options: {error}") from None
-        options = cls(models_dir, voices_dir, precision=precision, sampling=sampling, kernel_cache=Path(cache) if cache else None, **values)
+        options = cls(models_dir, voices_dir, precision=precision, sampling=sampling, **folders, **values)
         options._check()
         return options
 

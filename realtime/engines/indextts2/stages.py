@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,15 +16,17 @@ from realtime.engines.indextts2.chunks import Costs
 from realtime.engines.indextts2.decode import Decoder
 from realtime.engines.indextts2.flow import Estimator, FlowShape
 from realtime.engines.indextts2.kernels import Kernels
-from realtime.engines.indextts2.kernels.packing import Kind
+from realtime.engines.indextts2.kernels.packing import LAYOUT_VERSION, Kind
 from realtime.engines.indextts2.kv_pages import PagePool, pages_for
 from realtime.engines.indextts2.lm import LanguageModel, LmShape, LmWeights
 from realtime.engines.indextts2.model_files import ModelFolder
+from realtime.engines.indextts2.packs import Packs, through_file
 from realtime.engines.indextts2.regulator import Regulator
 from realtime.engines.indextts2.sampler import Sampling
 from realtime.engines.indextts2.solve import Solver
 from realtime.engines.indextts2.vocode import Vocoder, VocoderShape
 
+T = TypeVar("T")
 PREFIXES = 8
 """Voices' condition rows kept in the cache at once; each holds two pages officially (8 MB)."""
 TRIAL_ROWS = 128
@@ -51,17 +56,26 @@ class Stages:
         return self.vocoder.shape.sampling_rate
 
 
-def load_stages(folder: ModelFolder, kernels: Kernels, precision: Precision, positions: int, offset: int = 1) -> Stages:
-    """Read and pack all weights. `positions`: cache positions of all jobs together. Raises `ModelMissing`, `ValueError`, `KeyError`."""
+def load_stages(folder: ModelFolder, kernels: Kernels, precision: Precision, positions: int, cache: Path, offset: int = 1) -> Stages:
+    """All weights, packed once into `cache`. `positions`: cache positions of all jobs together.
+
+    Raises `ModelMissing`, and `ValueError` or `KeyError` where config and weights do not fit.
+    """
     shape = LmShape.of(folder.config["gpt"])
-    weights = LmWeights.of(folder.tensors("gpt"), shape, precision.language)
+
+    def packed(part: str, kind: Kind, build: Callable[[Packs], T]) -> T:
+        name = hashlib.sha256(f"{folder.fingerprint(part)} {kind.name} {LAYOUT_VERSION}".encode()).hexdigest()[:20]
+        return through_file(cache / f"{part}-{kind.name.lower()}-{name}.pack", build)
+
+    gpt, s2mel, bigvgan = (folder.tensors(part) for part in ("gpt", "s2mel", "bigvgan"))
+    weights = packed("gpt", precision.language, lambda packs: LmWeights.of(gpt, shape, precision.language, packs))
     pages = pages_for(positions) + PREFIXES * (pages_for(64) + 1)
     pool = PagePool(pages, shape.layers, shape.heads, shape.model_dim // shape.heads, precision.language is not Kind.F32)
     decoder = Decoder(LanguageModel(kernels, weights, shape, pool), offset)
-    s2mel = folder.tensors("s2mel")
-    estimator = Estimator(kernels, s2mel, FlowShape.of(folder.config["s2mel"]), precision.flow)
+    flow_shape, sound_shape = FlowShape.of(folder.config["s2mel"]), VocoderShape.of(folder.config["bigvgan"])
+    estimator = packed("s2mel", precision.flow, lambda packs: Estimator(kernels, s2mel, flow_shape, precision.flow, packs))
     acoustic = Acoustic(Regulator(kernels, s2mel, folder.tensors("codec")), Solver(estimator))
-    vocoder = Vocoder(kernels, folder.tensors("bigvgan"), VocoderShape.of(folder.config["bigvgan"]), precision.vocoder)
+    vocoder = packed("bigvgan", precision.vocoder, lambda packs: Vocoder(kernels, bigvgan, sound_shape, precision.vocoder, packs))
     return Stages(decoder, acoustic, vocoder)
 
 

@@ -10,7 +10,7 @@ Cost per frame: 902 M products and 608 k snake evaluations. Figures: `realtime b
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from realtime.engines.indextts2.kernels import Kernels
 from realtime.engines.indextts2.kernels.native import ACCUMULATE, COPY
 from realtime.engines.indextts2.kernels.operand import Operand
 from realtime.engines.indextts2.kernels.packing import Floats, Kind, Weight, pack, round_up
+from realtime.engines.indextts2.packs import Fresh, Packs
 from realtime.engines.indextts2.store import Tensors, folded
 
 CONV_GROUP = 1024
@@ -114,6 +115,10 @@ def widened(w: Floats, outputs: bool = True) -> Floats:
     return np.pad(w, ((0, -out % 16 if outputs else 0), (0, -inputs % 16), (0, 0)))
 
 
+def _outputs(w: Floats) -> Floats:
+    return np.pad(w, ((0, -len(w) % 16), (0, 0), (0, 0)))
+
+
 def widened_bias(bias: Floats) -> Floats:
     """A bias for `widened` outputs."""
     return np.pad(np.asarray(bias, dtype=np.float32), (0, -len(bias) % 16))
@@ -135,13 +140,13 @@ def transposed(v: Floats, bias: Floats, stride: int, scale: float, kind: Kind) -
 class Vocoder:
     """The generator with packed weights. `kind` is the type of the convolutions inside; the first and last stay float."""
 
-    def __init__(self, kernels: Kernels, tensors: Tensors, shape: VocoderShape, kind: Kind) -> None:
-        self.kernels, self.shape, self.kind = kernels, shape, kind
+    def __init__(self, kernels: Kernels, tensors: Tensors, shape: VocoderShape, kind: Kind, packs: Packs | None = None) -> None:
+        self.kernels, self.shape, self.kind, self.packs = kernels, shape, kind, packs or Fresh()
         inner = Kind.F32 if kind is Kind.F32 else Kind.BF16
-        pre = folded(tensors, "conv_pre")
-        self.pre = pack(np.pad(pre, ((0, -len(pre) % 16), (0, 0), (0, 0))), inner, widened_bias(tensors["conv_pre.bias"]))
+        self.pre = self._pack(inner, "conv_pre", lambda: _outputs(folded(tensors, "conv_pre")), lambda: tensors["conv_pre.bias"])
         self.post_snake = snake_of(tensors, "activation_post", shape.snake_logscale)
-        self.post = pack(widened(folded(tensors, "conv_post"), outputs=False), inner, tensors.get("conv_post.bias"))
+        post_bias = tensors.get("conv_post.bias")
+        self.post = pack(widened(folded(tensors, "conv_post"), outputs=False), inner, post_bias)
         self.stages = tuple(self._stage(tensors, i) for i in range(len(shape.upsample_rates)))
         self._buffers: dict[tuple[Any, ...], Any] = {}
 
@@ -154,23 +159,29 @@ class Vocoder:
     def _stage(self, tensors: Tensors, i: int) -> Stage:
         s = self.shape
         rate, size, count = s.upsample_rates[i], s.upsample_kernel_sizes[i], len(s.resblock_kernel_sizes)
-        kind = self.kind
-        # the mean over the blocks of the stage before is folded into this stage's weights
-        v = widened(folded(tensors, f"ups.{i}.0").transpose(1, 0, 2)).transpose(1, 0, 2)
-        up = transposed(v, widened_bias(tensors[f"ups.{i}.0.bias"]), rate, 1 / count if i else 1.0, kind)
+
+        def up() -> Weight:
+            v = widened(folded(tensors, f"ups.{i}.0").transpose(1, 0, 2)).transpose(1, 0, 2)
+            # the mean over the blocks of the stage before is folded into this stage's weights
+            return transposed(v, widened_bias(tensors[f"ups.{i}.0.bias"]), rate, 1 / count if i else 1.0, self.kind)
+
+        up_weight = self.packs.weight(f"ups.{i}", up)
         blocks = []
         for j, dilations in enumerate(s.resblock_dilation_sizes):
             name = f"resblocks.{i * count + j}"
             pairs = []
             for m, dilation in enumerate(dilations):
-                first, second = (
-                    pack(widened(folded(tensors, f"{name}.{part}.{m}")), kind, widened_bias(tensors[f"{name}.{part}.{m}.bias"]), CONV_GROUP)
-                    for part in ("convs1", "convs2")
-                )
+                first, second = (self._conv_weight(tensors, f"{name}.{part}.{m}") for part in ("convs1", "convs2"))
                 snakes = [snake_of(tensors, f"{name}.activations.{2 * m + k}", s.snake_logscale) for k in (0, 1)]
                 pairs.append((snakes[0], first, snakes[1], second, dilation))
             blocks.append(tuple(pairs))
-        return Stage(rate, (size - rate) // 2, up, up.n // rate, tuple(blocks))
+        return Stage(rate, (size - rate) // 2, up_weight, up_weight.n // rate, tuple(blocks))
+
+    def _pack(self, kind: Kind, name: str, w: Callable[[], Floats], bias: Callable[[], Floats]) -> Weight:
+        return self.packs.weight(name, lambda: pack(w(), kind, widened_bias(bias()), CONV_GROUP))
+
+    def _conv_weight(self, tensors: Tensors, name: str) -> Weight:
+        return self._pack(self.kind, name, lambda: widened(folded(tensors, name)), lambda: tensors[f"{name}.bias"])
 
     def _operand(self, w: Weight, rows: int, pad: int) -> Operand:
         """A reused buffer with `pad` zero rows on both sides of `rows`."""
