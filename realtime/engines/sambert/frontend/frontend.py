@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from realtime.engines.sambert.frontend import english, pinyin, sandhi, words
+from realtime.engines.sambert.frontend import dictionary, english, pinyin, sandhi, words
 from realtime.engines.sambert.frontend.erhua import is_full, merge
 from realtime.engines.sambert.frontend.lexicon import Lexicon, understand
 from realtime.engines.sambert.frontend.lines import CLAUSE_BREAK, SENTENCE_BREAK, WORD_BREAK, Line, Reading, SpokenWord, cut
@@ -34,6 +34,7 @@ class Frontend:
     def warm_up(self) -> None:
         """Load every dictionary now (about 1.5 s) instead of at the first line."""
         warm_up()
+        dictionary.warm_up()
         english.warm_up()
         self.read("你好，hello 123。", "zh")
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from functools import cache
-from typing import Any
 
+from realtime.engines.sambert.frontend.dictionary import cut, frequency
 from realtime.engines.sambert.frontend.sandhi import DIGITS, NUMERALS, UNITS
 from realtime.engines.sambert.frontend.units import Hanzi, Word
 
@@ -15,28 +13,12 @@ MAX_SYLLABLES = 4
 MAX_WITH_PARTICLES = 6
 
 
-@cache
-def _tagger() -> Any:
-    """jieba's tagger; the dictionary takes about 0.7 s at the first call."""
-    import jieba
-    import jieba.posseg
-
-    jieba.setLogLevel(logging.WARNING)
-    jieba.initialize()
-    return jieba.posseg.dt
-
-
-def frequency(word: str) -> int:
-    """How often the dictionary saw a word; 0 if it has none."""
-    return int(_tagger().tokenizer.FREQ.get(word, 0))
-
-
 def segment(text: str, start: int) -> list[Word]:
     """Words with tags of a run of Chinese characters that begins at position `start`."""
     out = []
-    for pair in _tagger().cut(text):
-        out.append(Word(pair.word, pair.flag, start))
-        start += len(pair.word)
+    for word, tag in cut(text):
+        out.append(Word(word, tag, start))
+        start += len(word)
     return out
 
 
