@@ -27,7 +27,7 @@ def find_resume(run: SegmentRun, is_raw: bool = False) -> ResumePoint:
     if at is None:
         return ResumePoint(said, total)
     if at >= run.buffer.taken:
-        return ResumePoint(begin, at)
+        return ResumePoint(begin, at, is_exact=run.is_exact)
     return ResumePoint(begin, total, skip_s=(total - at) / run.rate)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from realtime.audio.resample import StreamResampler
-from realtime.audio.splice import TAIL_MS, Splicer
+from realtime.audio.splice import SEARCH_MS, TAIL_MS, Splicer
 from realtime.engines.base import Chunk
 from realtime.pipeline.outputs import Word
 from realtime.pipeline.run_buffer import RunBuffer
@@ -50,6 +50,7 @@ class ResumePoint:
     character: int
     cut: int
     skip_s: float = 0.0
+    is_exact: bool = False
     is_nothing_left: bool = False
 
 
@@ -240,7 +241,7 @@ class SegmentRun:
         self._splicer = Splicer(self.rate, tail_ms=0)
         self._splicer.push(np.concatenate([self.buffer.recent(), self.buffer.held()]))
         before = self._splicer.position
-        join = self._splicer.join(tail, head)
+        join = self._splicer.join(tail, head, search_ms=0 if resume.is_exact else SEARCH_MS)
         seam = self.buffer.total + join.seam - before
         self._text_map.cut(seam, resume.character)
         self._words = [word for word in self._words if word.span.start < resume.character]
@@ -272,6 +273,11 @@ class SegmentRun:
             return self._text_map.char_at(position) if len(self._text_map) else self.segment.span.start
         scale = self.plan.duration_s * self.rate / self.buffer.total if self.is_complete and self.buffer.total else 1.0
         return self.segment.span.start + self.plan.char_at(position * scale / self.rate)
+
+    @property
+    def is_exact(self) -> bool:
+        """The engine said where its words lie; otherwise the plan guesses."""
+        return len(self._text_map) > 1
 
     def sample_at(self, char: int) -> int | None:
         """Where an original character begins in the buffer: by the engine's own word of it, else by the plan; None if unknown."""
@@ -317,6 +323,8 @@ class SegmentRun:
         attempt.words.clear()
 
     def _complete(self, attempt: Attempt) -> None:
+        if self._splicer is not None:
+            self.buffer.append(self._splicer.flush())
         self._anchor_words()
         if len(self._text_map) > 1 or self.plan is None:
             self._text_map.add(self.buffer.total, self.segment.span.end)
