@@ -277,14 +277,12 @@ class Segmenter:
         return cut if cut > held.start and is_cluster_break(self._text, cut) else hard
 
     def _position_of_weight(self, weight: int) -> int:
-        """The first position at which the held text's weight would exceed `weight`."""
-        at, end = self._held.start, self._held.pos
-        while at < end:
+        """The position at which the held text's weight would exceed `weight`, which is less than its whole weight."""
+        at = self._held.start
+        while weight >= 0:
             weight -= 3 if is_cjk(self._text[at]) else 1
-            if weight < 0:
-                break
             at += 1
-        return at
+        return at - 1
 
     def _cut(self, end: int) -> Segment:
         """Make buffer[start:end] a segment; what was scanned beyond it is scanned again."""
