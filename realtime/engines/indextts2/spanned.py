@@ -1,74 +1,52 @@
-"""Editing text without losing where each character came from."""
+"""Regular expressions over text that knows where each character came from, and a place to hide pieces of it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from realtime.types import Span, SpokenText
+from realtime.text.edits import Edit, apply
+from realtime.types import SpokenText
 
 Replace = str | Callable[[re.Match[str]], str]
 
 
-def joined(parts: Sequence[SpokenText], end: int) -> SpokenText:
-    """Texts one after the other; `end` is the source position after the last."""
-    origin = [o for part in parts for o in part.origin[:-1]]
-    return SpokenText("".join(part.text for part in parts), (*origin, max(end, origin[-1] if origin else end)))
-
-
-def cut(text: SpokenText, start: int, end: int) -> SpokenText:
-    """Characters [start, end) of a text."""
-    return SpokenText(text.text[start:end], text.origin[start : end + 1])
-
-
-def standing_for(new: str, source: Span) -> SpokenText:
-    """`new` in the place of a source range, its characters spread evenly over it."""
-    width, count = len(source), max(len(new), 1)
-    return SpokenText(new, (*(source.start + i * width // count for i in range(len(new))), source.end))
-
-
 def sub(pattern: re.Pattern[str], replace: Replace, text: SpokenText) -> SpokenText:
-    """`pattern.sub(replace, text)`; a replacement (literal, or made from the match) stands for the characters that it replaces.
-
-    An equal replacement keeps the map as it was.
-    """
-    parts: list[SpokenText] = []
-    at = 0
-    for match in pattern.finditer(text.text):
-        new = replace if isinstance(replace, str) else replace(match)
-        parts.append(cut(text, at, match.start()))
-        old = cut(text, match.start(), match.end())
-        same_length = len(new) == len(old.text)
-        parts.append(SpokenText(new, old.origin) if same_length else standing_for(new, Span(old.origin[0], old.origin[-1])))
-        at = match.end()
-    if not parts:
-        return text
-    return joined([*parts, cut(text, at, len(text.text))], text.origin[-1])
+    """`pattern.sub(replace, text)`, but `replace` is literal, or makes the new text from the match."""
+    matches = pattern.finditer(text.text)
+    return apply(text, [Edit(*m.span(), replace if isinstance(replace, str) else replace(m)) for m in matches])
 
 
 class Vault:
-    """Pieces of text taken out under a placeholder, to be put back later.
+    """Pieces of text taken out under a placeholder, to be put back later with the places that they came from.
 
     `mark` makes the placeholder of the n-th piece from its letters (a, b, ..., z, aa, ...).
     """
 
     def __init__(self, mark: Callable[[str], str]) -> None:
         self.mark = mark
-        self.kept: dict[str, str] = {}
+        self.kept: dict[str, SpokenText] = {}
 
     def hide(self, pattern: re.Pattern[str], text: SpokenText) -> SpokenText:
         """Every match becomes a placeholder."""
-        return sub(pattern, lambda match: self._keep(match.group()), text)
+        return sub(pattern, lambda match: self._keep(text, *match.span()), text)
 
     def show(self, text: SpokenText, change: Callable[[str], str] = lambda kept: kept) -> SpokenText:
         """Put the pieces back, each through `change`."""
         if not self.kept:
             return text
         longest_first = sorted(self.kept, key=len, reverse=True)
-        pattern = re.compile("|".join(map(re.escape, longest_first)))
-        return sub(pattern, lambda match: change(self.kept[match.group()]), text)
+        letters, origin, at = "", list[int](), 0
+        for match in re.finditer("|".join(map(re.escape, longest_first)), text.text):
+            kept = self.kept[match.group()]
+            new = change(kept.text)
+            letters += text.text[at : match.start()] + new
+            origin += text.origin[at : match.start()]
+            origin += (kept.origin[i * len(kept.text) // len(new)] for i in range(len(new)))
+            at = match.end()
+        return SpokenText(letters + text.text[at:], (*origin, *text.origin[at:]))
 
-    def _keep(self, piece: str) -> str:
+    def _keep(self, text: SpokenText, start: int, end: int) -> str:
         place, letters = len(self.kept), ""
         while True:
             letters = chr(ord("a") + place % 26) + letters
@@ -76,5 +54,5 @@ class Vault:
             if place < 0:
                 break
         name = self.mark(letters)
-        self.kept[name] = piece
+        self.kept[name] = SpokenText(text.text[start:end], text.origin[start : end + 1])
         return name

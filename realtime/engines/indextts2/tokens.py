@@ -12,8 +12,9 @@ import sentencepiece
 
 from realtime.engines.indextts2.normal import MARK, PINYIN, Glossary, corrected_pinyin, normalised
 from realtime.engines.indextts2.pieces import segments
-from realtime.engines.indextts2.spanned import cut, joined, standing_for, sub
+from realtime.engines.indextts2.spanned import sub
 from realtime.errors import BadText, ModelMissing
+from realtime.text.edits import Edit, apply
 from realtime.types import Span, SpokenText
 
 DEFAULT_LIMIT = 120
@@ -108,30 +109,29 @@ def spoken_marks(text: SpokenText) -> SpokenText:
 
 def spaced(text: SpokenText) -> SpokenText:
     """Every character of `_ALONE` between single spaces, other runs stripped, none at the ends."""
-    parts: list[SpokenText] = []
-    for start, end in _runs(text.text):
-        while start < end and text.text[start].isspace():
-            start += 1
-        while end > start and text.text[end - 1].isspace():
-            end -= 1
-        if start == end:
-            continue
-        if parts:
-            parts.append(standing_for(" ", Span(text.origin[start], text.origin[start])))
-        parts.append(cut(text, start, end))
-    return joined(parts, text.origin[-1])
+    edits: list[Edit] = []
+    end = 0
+    for first, last in _runs(text.text):
+        edits.append(Edit(end, first, " " if edits else ""))
+        end = last
+    return apply(text, [*edits, Edit(end, len(text.text), "")])
 
 
 def _runs(text: str) -> list[tuple[int, int]]:
-    """Ranges of the characters that stand alone, and of what is between them."""
+    """Ranges of the characters that stand alone and of what is between them, without blanks around and none that is blank."""
     runs: list[tuple[int, int]] = []
     at = 0
     for match in _ALONE.finditer(text):
         runs += [(at, match.start()), match.span()]
         at = match.end()
-    return [*runs, (at, len(text))]
+    found = []
+    for start, end in [*runs, (at, len(text))]:
+        run = text[start:end]
+        if run.strip():
+            found.append((start + len(run) - len(run.lstrip()), start + len(run.rstrip())))
+    return found
 
 
 def upper(text: SpokenText) -> SpokenText:
-    """Upper case; the few characters that become several stand for one."""
-    return joined([standing_for(c.upper(), Span(text.origin[i], text.origin[i + 1])) for i, c in enumerate(text.text)], text.origin[-1])
+    """Upper case; the few characters that become several share the place of one."""
+    return apply(text, [Edit(i, i + 1, c.upper()) for i, c in enumerate(text.text) if c.upper() != c])
