@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
+from realtime.errors import RealtimeError
 from realtime.types import Usage
 from realtime.wire.events import (
     Audio,
@@ -191,10 +192,7 @@ class Utterance:
     async def take(self, event: ServerEvent) -> None:
         """An event of this utterance. Waits while the inbox is full."""
         if isinstance(event, Error):
-            if not (event.retryable and self._writer.can_ask_again(event.retry_after_ms)):
-                self._finish(None, error_from(event))
-            else:
-                self._rewind()
+            self._take_error(error_from(event))
             return
         event = self._transcript.receive(event)
         if isinstance(event, Audio):
@@ -250,6 +248,12 @@ class Utterance:
             self.fail(_first(group))
         else:
             self._finish(self._whole(Done(self._writer.id, Usage())))
+
+    def _take_error(self, error: RealtimeError) -> None:
+        if self._writer.can_ask_again(error):
+            self._rewind()
+        else:
+            self._finish(None, error)
 
     async def _tell_played(self, sample: int) -> None:
         relative = sample - self._transcript.bases.sample

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from realtime.errors import BadOption, RealtimeError, UnknownVoice
 from realtime.wire.events import ClientEvent, Open
 from realtime_client.errors import ConnectionLost
 from realtime_client.link import Link
@@ -54,6 +55,7 @@ class Writer:
         self._is_resumed = False
         self._since: float | None = now()  # when the wait for a connection or for admission began
         self._not_before = 0.0
+        self._refusal: RealtimeError | None = None
         self._changed = asyncio.Event()
 
     async def run(self, source: TextSource) -> None:
@@ -78,7 +80,7 @@ class Writer:
 
     def opened(self) -> None:
         """The service admitted the utterance."""
-        self._since = None
+        self._since = self._refusal = None
 
     def pause(self, is_paused: bool) -> None:
         """`text_paused` or `text_resumed` came."""
@@ -92,12 +94,14 @@ class Writer:
             self._since = self._now()
         self.wake()
 
-    def can_ask_again(self, retry_after_ms: int | None) -> bool:
-        """Whether to ask once more after a refusal: only for the rest of an utterance that was being spoken. Then it will."""
-        if not self._is_resumed or self._since is None:
+    def can_ask_again(self, refusal: RealtimeError) -> bool:
+        """Whether to ask once more after a refusal; then it will. Only for the rest of an utterance that was being spoken: what the
+        service had on offer then, it will have again when its engines are warm."""
+        is_passing = refusal.retryable or isinstance(refusal, UnknownVoice | BadOption)
+        if not (is_passing and self._is_resumed and self._since is not None):
             return False
-        self.link = None
-        self._not_before = self._now() + (RETRY_S if retry_after_ms is None else retry_after_ms / 1000)
+        self.link, self._refusal = None, refusal
+        self._not_before = self._now() + (RETRY_S if refusal.retry_after_ms is None else refusal.retry_after_ms / 1000)
         self.wake()
         return True
 
@@ -143,7 +147,7 @@ class Writer:
         now = self._now()
         deadline = (now if self._since is None else self._since) + self._patience_s
         if now >= deadline:
-            raise ConnectionLost(f"the service did not come back within {self._patience_s:g} s")
+            raise self._refusal or ConnectionLost(f"the service did not come back within {self._patience_s:g} s")
         await self._wait(min(deadline, deadline if link is None else self._not_before) - now)
 
     async def _wait(self, timeout_s: float | None) -> None:

@@ -449,8 +449,9 @@ class TestLostConnections:
             with pytest.raises(ConnectionLost, match="mp3 can't be resumed"):
                 await utterance.wait()
 
-    async def test_a_busy_service_is_asked_again_for_the_rest(self, service: Service) -> None:
-        refusals = [Overloaded("full", retry_after_ms=1), Overloaded("full", retry_after_ms=1)]
+    @pytest.mark.parametrize("refusal", [Overloaded("full", retry_after_ms=1), UnknownVoice("no engine is warm yet", retry_after_ms=1)])
+    async def test_a_service_that_is_not_ready_is_asked_again_for_the_rest(self, service: Service, refusal: RealtimeError) -> None:
+        refusals = [refusal, refusal]
 
         async def busy(talk: Any, event: Open) -> RealtimeError | None:
             return refusals.pop() if service.connections > 1 and refusals else None
@@ -460,6 +461,16 @@ class TestLostConnections:
         async with connect(service.url) as client:
             assert letters_in(service, await listen(client.speak(TEXT))) == LETTERS
             assert len(service.of(Open)) == 4
+
+    async def test_a_service_that_stays_busy_is_the_error_in_the_end(self, service: Service) -> None:
+        async def busy(talk: Any, event: Open) -> RealtimeError | None:
+            return Overloaded("full", retry_after_ms=10) if service.connections > 1 else None
+
+        service.on_open = busy
+        service.cut_at = [3000]
+        async with connect(service.url) as client:
+            with pytest.raises(Overloaded, match="full"):
+                await client.speak(TEXT, Manner(patience_s=0.3)).wait()
 
     async def test_a_revoked_key_ends_everything(self, service: Service) -> None:
         async with connect(service.url) as client:
