@@ -54,44 +54,60 @@ static void keep_unit(void *arg, int r) {
         }
 }
 
-INLINE v16 kv_load(const gpt_t *g, long at) {
-    return g->kv_kind == F32 ? load((const float *)g->kv + at) : from_f16(*(const h16u *)((const uint16_t *)g->kv + at));
+INLINE v16 kv_load(const int kind, const void *page, int at) {
+    return kind == F32 ? load((const float *)page + at) : from_f16(*(const h16u *)((const uint16_t *)page + at));
 }
-INLINE float kv_scalar(const gpt_t *g, long at) {
-    if (g->kv_kind == F32) return ((const float *)g->kv)[at];
-    h16 x = {((const uint16_t *)g->kv)[at]};
+INLINE float kv_scalar(const int kind, const void *page, int at) {
+    if (kind == F32) return ((const float *)page)[at];
+    h16 x = {((const uint16_t *)page)[at]};
     return from_f16(x)[0];
 }
+INLINE const void *kv_page(const gpt_t *g, const int kind, const int32_t *table, int index, int kv, int head) {
+    return (const char *)g->kv + page_at(g, table[index], kv, head) * (kind == F32 ? 4 : 2);
+}
 
-/* One head of one row: scores over all pages, softmax, weighted sum of values. */
-static void recall_unit(void *arg, int unit) {
-    const gpt_t *g = arg;
+/* One head of one row: scores over all pages, softmax, weighted sum of values. `vectors` whole vectors of 16 per head; the rest by
+ * scalars. Kind and width are constants in each copy, so that the sums stay in registers. */
+INLINE void recall(const gpt_t *g, int unit, const int kind, const int vectors) {
     const int r = unit / g->heads, h = unit % g->heads, d = g->d, seen = g->positions[r] + 1;
     const int32_t *table = g->tables + (long)r * g->table_stride;
     const float *q = g->wide + (long)r * 3 * g->width + h * d;
     float *scores = (float *)__builtin_alloca_with_align(sizeof(float) * (up16(seen) + 16), 512);
     float *out = g->attended + (long)r * g->width + h * d;
     const float factor = 1.f / sqrtf((float)d);
-    const int vectors = d / 16;
-    for (int t = 0; t < seen; t++) {
-        long at = page_at(g, table[t / PAGE], 0, h) + (long)(t % PAGE) * d;
-        v16 s = splat(0);
-        for (int i = 0; i < vectors; i++) s += load(q + i * 16) * kv_load(g, at + i * 16);
-        float dot = hsum(s);
-        for (int i = vectors * 16; i < d; i++) dot += q[i] * kv_scalar(g, at + i);
-        scores[t] = dot * factor;
+    v16 query[HEAD_MAX / 16], sum[HEAD_MAX / 16];
+    float rest[16] = {0};
+    for (int i = 0; i < vectors; i++) query[i] = load(q + i * 16) * factor, sum[i] = splat(0);
+    for (int first = 0; first < seen; first += PAGE) {
+        const void *page = kv_page(g, kind, table, first / PAGE, 0, h);
+        const int count = seen - first < PAGE ? seen - first : PAGE;
+        for (int t = 0; t < count; t++) {
+            v16 s = splat(0);
+            for (int i = 0; i < vectors; i++) s += query[i] * kv_load(kind, page, t * d + i * 16);
+            float dot = hsum(s);
+            for (int i = vectors * 16; i < d; i++) dot += q[i] * factor * kv_scalar(kind, page, t * d + i);
+            scores[first + t] = dot;
+        }
     }
     float inverse = soften(scores, seen, up16(seen));
-    v16 sum[HEAD_MAX / 16];
-    float rest[16] = {0};
-    for (int i = 0; i < vectors; i++) sum[i] = splat(0);
-    for (int t = 0; t < seen; t++) {
-        long at = page_at(g, table[t / PAGE], 1, h) + (long)(t % PAGE) * d;
-        for (int i = 0; i < vectors; i++) sum[i] += scores[t] * kv_load(g, at + i * 16);
-        for (int i = vectors * 16; i < d; i++) rest[i - vectors * 16] += scores[t] * kv_scalar(g, at + i);
+    for (int first = 0; first < seen; first += PAGE) {
+        const void *page = kv_page(g, kind, table, first / PAGE, 1, h);
+        const int count = seen - first < PAGE ? seen - first : PAGE;
+        for (int t = 0; t < count; t++) {
+            const float weight = scores[first + t];
+            for (int i = 0; i < vectors; i++) sum[i] += weight * kv_load(kind, page, t * d + i * 16);
+            for (int i = vectors * 16; i < d; i++) rest[i - vectors * 16] += weight * kv_scalar(kind, page, t * d + i);
+        }
     }
     for (int i = 0; i < vectors; i++) store(out + i * 16, sum[i] * inverse);
     for (int i = vectors * 16; i < d; i++) out[i] = rest[i - vectors * 16] * inverse;
+}
+
+static void recall_unit(void *arg, int unit) {
+    const gpt_t *g = arg;
+    if (g->kv_kind != F32 && g->d == 64) recall(g, unit, BF16, 4); /* the official width */
+    else if (g->kv_kind == F32 && g->d == 64) recall(g, unit, F32, 4);
+    else recall(g, unit, g->kv_kind, g->d / 16);
 }
 
 static operand_t operand_for(const gpt_t *g, const weight_t *w, int k) {

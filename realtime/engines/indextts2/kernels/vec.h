@@ -26,15 +26,26 @@ INLINE v16 vmax(v16 a, v16 b) { return (v16)(((i16)a & (i16)(a > b)) | ((i16)b &
 INLINE v16 vmin(v16 a, v16 b) { return (v16)(((i16)a & (i16)(a < b)) | ((i16)b & ~(i16)(a < b))); }
 INLINE v16 vabs(v16 a) { return (v16)((i16)a & 0x7fffffff); }
 
+/* Sum and maximum over the lanes, halves first: four steps instead of fifteen. */
+typedef float v8 __attribute__((vector_size(32)));
+typedef float v4 __attribute__((vector_size(16)));
 INLINE float hsum(v16 x) {
-    float s = 0;
-    for (int i = 0; i < LANES; i++) s += x[i];
-    return s;
+    v8 a, b;
+    memcpy(&a, &x, 32);
+    memcpy(&b, (char *)&x + 32, 32);
+    a += b;
+    v4 c, d;
+    memcpy(&c, &a, 16);
+    memcpy(&d, (char *)&a + 16, 16);
+    c += d;
+    return (c[0] + c[2]) + (c[1] + c[3]);
 }
 INLINE float hmax(v16 x) {
-    float s = x[0];
-    for (int i = 1; i < LANES; i++) s = x[i] > s ? x[i] : s;
-    return s;
+    float y[LANES];
+    memcpy(y, &x, sizeof y);
+    for (int half = 8; half; half /= 2)
+        for (int i = 0; i < half; i++) y[i] = y[i] > y[i + half] ? y[i] : y[i + half];
+    return y[0];
 }
 
 /* Nearest integer by the magic number 1.5 * 2^23; good for |x| < 2^22. */
