@@ -162,6 +162,8 @@ def _stop(text: str, at: int, floor: int, is_final: bool) -> Mark | None:
     if end == len(text) and not is_final:
         return None
     run = text[at:end]
+    if end - at > 1 and text[end : end + 1] in CLAUSES:  # `“Wow!”, he said`: the comma parts, not the stop
+        return Mark(end, Strength.NONE)
     if any(c in _SURE_STOPS for c in run):
         return Mark(end, Strength.SENTENCE)
     if any(c in _HARD for c in run):

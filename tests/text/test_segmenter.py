@@ -244,6 +244,15 @@ def is_plain_stop(head: str) -> bool:
         ("etc.,and so on.", ["etc.,and so on."]),
         ("“Yes.” “No.”", ["“Yes.”", "“No.”"]),
         ("what?“好”", ["what?", "“好”"]),
+        ("“Wow.”，他说。“走！”，她说。", ["“Wow.”，他说。", "“走！”，她说。"]),
+        ('"Go!", he said. Fine.', ['"Go!", he said.', "Fine."]),
+        ("《红楼梦》是小说。作者是曹雪芹。", ["《红楼梦》是小说。", "作者是曹雪芹。"]),
+        ("他问：“你是谁？”我说：“我是……”", ["他问：“你是谁？”", "我说：“我是……”"]),
+        ("He lives at 5 Main St. The house is red.", ["He lives at 5 Main St.", "The house is red."]),
+        ("He got a Ph.D. in 2010. She has an M.D. too.", ["He got a Ph.D. in 2010.", "She has an M.D. too."]),
+        ("See Sec. 3.2.1. Then continue.", ["See Sec. 3.2.1.", "Then continue."]),
+        ("Go to https://a.b/c?d=1. Then stop!", ["Go to https://a.b/c?d=1.", "Then stop!"]),
+        ("J.K. Rowling wrote it. Mr. T. is here.", ["J.K. Rowling wrote it.", "Mr. T. is here."]),
     ],
 )
 def test_splits_sentences(text: str, expected: list[str] | None) -> None:
