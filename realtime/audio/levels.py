@@ -16,6 +16,8 @@ QUIET_DB = -60.0
 OFFSET = 0.3
 JUDGED_FROM = 400  # samples: in less than two periods of a low voice even clean sound may have an offset or sit at its peak
 FLAT = 1e-4
+NOISE_DB = -10.0  # fricatives are noise too, but 10 dB and more below the vowels, which peak at full scale
+NOISE_FLATNESS = 0.3  # geometric over arithmetic mean of the spectrum: white noise has 0.56, voices and tones under 0.05
 
 # A bend counts as a click if it is more than this many times the largest nearby, and at least this large. Measured on a minute of espeak:
 # ratio 3 finds 16 clicks in the untouched speech at 24 kHz (0 at 48 kHz), and of cuts at random places whose step is over 0.1 it finds
@@ -73,7 +75,7 @@ def leading_silence(samples: Samples, sample_rate: int, *, below_db: float = -50
 
 
 def is_garbage(samples: Samples, *, expects_speech: bool = False) -> str | None:
-    """Why a stretch of sound can't be speech, in a word (`nan`, `clipping`, `offset`, `constant`, `silence`); None if it may be.
+    """Why a stretch of sound can't be speech, in a word (`nan`, `clipping`, `offset`, `constant`, `noise`, `silence`); None if it may be.
 
     Silence is only wrong where text should sound: `expects_speech` (give a whole word or more then, not a 20 ms frame).
     """
@@ -92,7 +94,17 @@ def _waveform_fault(samples: Samples) -> str | None:
     mean, spread = float(samples.mean(dtype=np.float64)), float(samples.std(dtype=np.float64))
     if abs(mean) > OFFSET:
         return "offset"
-    return "constant" if abs(mean) > 100 * FLAT and spread < FLAT else None
+    if abs(mean) > 100 * FLAT and spread < FLAT:
+        return "constant"
+    return "noise" if _is_noise(samples) else None
+
+
+def _is_noise(samples: Samples) -> bool:
+    """Whether a stretch is loud white noise, as broken weights make it. Costs one FFT of what is loud enough."""
+    if rms_db(samples) < NOISE_DB:
+        return False
+    power = np.square(np.abs(np.fft.rfft(samples))[1:]) + 1e-20
+    return float(np.exp(np.log(power).mean()) / power.mean()) > NOISE_FLATNESS
 
 
 def clicks(samples: Samples, sample_rate: int, *, ratio: float = CLICK_RATIO, floor: float = CLICK_FLOOR) -> list[int]:

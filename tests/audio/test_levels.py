@@ -120,3 +120,12 @@ def test_tones_noise_and_silence_do_not_click() -> None:
     assert clicks(np.random.default_rng(1).standard_normal(RATE).astype(np.float32) * np.float32(0.2), RATE, ratio=4.0) == []
     assert clicks(np.zeros(RATE, np.float32), RATE) == []
     assert clicks(np.zeros(2, np.float32), RATE) == []
+
+
+def test_loud_white_noise_is_garbage_and_loud_speech_or_soft_noise_is_not(voice: Callable[..., Samples]) -> None:
+    dice = np.random.default_rng(1)
+    loud = dice.uniform(-0.9, 0.9, 2400).astype(np.float32)
+    assert is_garbage(loud) == "noise"
+    assert is_garbage(loud * np.float32(0.1)) is None
+    assert is_garbage(voice(24000, 24000) * np.float32(1.9)) is None
+    assert is_garbage(loud[:100]) is None
