@@ -56,6 +56,7 @@ class SoundFile:
             self._file.seek(len(self._header) + piece.offset * self._sample_bytes)
             self._file.truncate()
         self._file.write(piece.payload)
+        self._file.flush()  # whoever watches the file hears it grow
         self._end = piece.offset + piece.samples
 
     async def finish(self) -> None:

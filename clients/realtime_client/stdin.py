@@ -48,7 +48,9 @@ class Stdin:
                 data = b""  # closed under us: the same as its end
             if not data:
                 self.ended_at = self._now()
+            put = self._queue.put(data)
             try:
-                asyncio.run_coroutine_threadsafe(self._queue.put(data), loop).result()
+                asyncio.run_coroutine_threadsafe(put, loop).result()
             except (RuntimeError, CancelledError):  # the loop is closed: nobody listens any more
+                put.close()
                 return

@@ -64,6 +64,7 @@ class FakeService:
         self.cut_at: list[int] = []  # break the connection after so many samples of it; one number per connection
         self.has_words = True
         self.is_mute = False  # take text, say nothing
+        self.drops_done = False  # break the first connection instead of saying `done`
         self.pauses = False  # ask for no more text after `opened`
         self.is_deaf = False  # take messages, answer none
         self.greeting: Error | None = None  # instead of `ready`
@@ -175,7 +176,9 @@ class Talk:
                 await self.send(Flushed(name, event.flush_id, at, at * CHAR_SAMPLES))
             case End():
                 await self.speak_words(name, keep=0)
-                if not self.service.is_mute:
+                if self.service.drops_done and self.service.connections == 1:
+                    self.socket.transport.close()
+                elif not self.service.is_mute:
                     await self.send(Done(name, Usage(self.spoken[name]), ttfa_ms=1.0))
             case Cancel():
                 await self.send(Cancelled(name, 1, 10.0))

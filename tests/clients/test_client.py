@@ -14,7 +14,9 @@ from realtime_client.errors import error_from
 from realtime_client.inbox import Inbox
 from realtime_client.link import Link, stream_url
 from realtime_client.writer import MAX_UNSENT_CHARS
+from websockets.asyncio.server import serve
 
+from realtime.audio.codecs import make_encoder
 from realtime.errors import (
     BadOption,
     Draining,
@@ -50,6 +52,9 @@ from realtime.wire.events import (
 
 TEXT = "one two three four five six seven. eight nine ten eleven, twelve."
 Service = Any
+
+
+LOOKING_AHEAD = (Codec.OPUS, Codec.OGG_OPUS, Codec.FLAC)  # their decoders give a piece's last samples with the next one
 
 
 async def listen(utterance: Utterance) -> bytes:
@@ -110,6 +115,30 @@ class TestSpeaking:
             assert all(isinstance(piece, AudioPiece) and piece.pcm.dtype == np.float32 for piece in pieces)
             assert np.allclose(np.concatenate([piece.pcm for piece in pieces]), ord("A") / 32768)
             assert [len(p.pcm) async for p in client.speak("A", Manner(decode=False))] == [0]
+
+    @pytest.mark.parametrize("codec", Codec)
+    async def test_decoded_samples_add_up_in_every_codec(self, service: Service, codec: Codec) -> None:
+        tone = np.sin(np.arange(24000) * (2 * np.pi * 440 / 24000)).astype(np.float32) * 0.5
+        encoder = make_encoder(AudioFormat(codec))
+        frames = [*encoder.encode(tone), *encoder.flush()]
+
+        async def sing(talk: Any, event: Open) -> None:
+            async def handle(inner: Any) -> None:
+                if isinstance(inner, AppendText):
+                    for seq, frame in enumerate(frames):
+                        await talk.send(Audio(inner.utterance, seq, frame.start, frame.samples, "e", frame.payload))
+                elif not isinstance(inner, Open):
+                    await original(inner)
+
+            original, talk.handle = talk.handle, handle
+
+        service.on_open = sing
+        async with connect(service.url) as client:
+            pieces = [piece async for piece in client.speak("la", format=AudioFormat(codec))]
+            sound = np.concatenate([piece.pcm for piece in pieces])
+            assert len(sound) == sum(frame.samples for frame in frames) == 24000
+            assert all(len(piece.pcm) == piece.samples for piece in pieces if codec not in LOOKING_AHEAD)
+            assert np.corrcoef(sound, tone)[0, 1] > 0.99
 
     async def test_options_reach_the_service(self, service: Service) -> None:
         async with connect(service.url) as client:
@@ -229,6 +258,20 @@ class TestCancelling:
             service.is_deaf = True
             ended = await utterance.cancel()
             assert isinstance(ended, Cancelled) and ended.heard_characters == 0
+
+    async def test_an_utterance_that_fails_while_it_is_cancelled(self, service: Service) -> None:
+        service.is_mute = True
+        async with connect(service.url) as client:
+            utterance = client.speak("one two")
+            await client.ping()
+
+            async def fail(event: Any) -> None:
+                raise EngineFailed("boom", utterance=event.utterance)
+
+            service.talks[0].handle = fail
+            assert await utterance.cancel() is None
+            with pytest.raises(EngineFailed):
+                await utterance.wait()
 
     async def test_neighbours_go_on(self, service: Service) -> None:
         async with connect(service.url) as client:
@@ -400,13 +443,31 @@ class TestLostConnections:
             sounds = await asyncio.gather(*(listen(client.speak(written(TEXT))) for _ in range(4)))
             assert [letters_in(service, sound) for sound in sounds] == [LETTERS] * 4
 
-    async def test_a_restarted_service_is_found(self, service: Service) -> None:
+    async def test_what_was_whole_is_not_asked_for_again(self, service: Service) -> None:
+        service.drops_done = True
+        async with connect(service.url) as client:
+            utterance = client.speak(TEXT)
+            assert service.read_back(await listen(utterance)) == TEXT
+            assert isinstance(utterance.result, Done)
+            assert utterance.result.usage.characters == len(TEXT)
+            assert len(service.of(Open)) == 1
+
+    async def test_the_reason_of_a_close_is_logged(self, service: Service, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("INFO", "realtime_client")
+        async with connect(service.url):
+            await service.talks[0].socket.close(1012, "maintenance")
+            await until(lambda: service.connections == 2)
+        assert "the service closed the connection (1012: maintenance); dialling again" in caplog.text
+
+    async def test_a_restarted_service_is_found(self, service: Service, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("INFO", "realtime_client")
         async with connect(service.url) as client:
             utterance = client.speak(open_ended())
             await until(lambda: utterance.audio_s > 0)
             await service.stop()
             await until(lambda: client.link is None)
             assert "reconnecting" in repr(client)
+            await until(lambda: "attempt 1:" in caplog.text)
             await service.start()
             await until(lambda: len(service.of(Open)) == 2)
             await utterance.cancel()
@@ -559,6 +620,11 @@ class TestConnecting:
             port = server.sockets[0].getsockname()[1]
             with pytest.raises(ConnectionLost, match="does not speak this protocol"):
                 await connect(f"127.0.0.1:{port}").start()
+
+    async def test_a_websocket_of_somebody_else(self) -> None:
+        async with serve(never, "127.0.0.1", 0) as server:
+            with pytest.raises(ConnectionLost, match="took none of our subprotocols"):
+                await connect(f"127.0.0.1:{server.sockets[0].getsockname()[1]}").start()
 
     async def test_something_that_says_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         held: list[asyncio.StreamWriter] = []
