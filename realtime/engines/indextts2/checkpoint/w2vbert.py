@@ -37,14 +37,17 @@ class RelativeAttention(nn.Module):
         self.linear_q, self.linear_k, self.linear_v, self.linear_out = (nn.Linear(c.hidden, c.hidden) for _ in range(4))
         self.distance_embedding = nn.Embedding(c.left + c.right + 1, c.hidden // c.heads)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, T, H] -> [B, T, H]."""
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """[B, T, H] -> [B, T, H]; rows where mask [B, T] is 0 are not looked at."""
         q, k, v = (split_heads(y, self.heads) for y in (self.linear_q(x), self.linear_k(x), self.linear_v(x)))
         place = torch.arange(x.shape[1])
         distance = (place[None] - place[:, None]).clamp(-self.left, self.right) + self.left
         by_distance = q @ self.distance_embedding.weight.T  # [B, heads, T, distances], then picked: T x 73 products instead of T x T
         scores = q @ k.transpose(-1, -2) + by_distance.gather(-1, distance.expand(*q.shape[:2], -1, -1))
-        return self.linear_out(join_heads(torch.softmax(scores / math.sqrt(q.shape[-1]), dim=-1) @ v))  # type: ignore[no-any-return]
+        scores = scores / math.sqrt(q.shape[-1])
+        if mask is not None:
+            scores = scores.masked_fill(mask[:, None, None] == 0, torch.finfo(torch.float32).min)
+        return self.linear_out(join_heads(torch.softmax(scores, dim=-1) @ v))  # type: ignore[no-any-return]
 
 
 class CausalConvolution(nn.Module):
@@ -57,9 +60,11 @@ class CausalConvolution(nn.Module):
         self.depthwise_conv = nn.Conv1d(c.hidden, c.hidden, c.kernel, groups=c.hidden, bias=False)
         self.pointwise_conv2 = nn.Conv1d(c.hidden, c.hidden, 1, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, T, H] -> [B, T, H]."""
-        y = F.glu(self.pointwise_conv1(self.layer_norm(x).transpose(1, 2)), dim=1)
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """[B, T, H] -> [B, T, H]; rows where mask [B, T] is 0 count as zeros."""
+        x = self.layer_norm(x)
+        x = x if mask is None else x * mask[..., None]
+        y = F.glu(self.pointwise_conv1(x.transpose(1, 2)), dim=1)
         y = self.depthwise_conv(F.pad(y, (self.depthwise_conv.kernel_size[0] - 1, 0)))
         y = F.silu(self.depthwise_layer_norm(y.transpose(1, 2)))
         return self.pointwise_conv2(y.transpose(1, 2)).transpose(1, 2)  # type: ignore[no-any-return]
@@ -87,11 +92,11 @@ class W2vLayer(nn.Module):
         self.ffn1, self.ffn2 = SwishFeedForward(c), SwishFeedForward(c)
         self.self_attn, self.conv_module = RelativeAttention(c), CausalConvolution(c)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """[B, T, H] -> [B, T, H]."""
         x = x + 0.5 * self.ffn1(self.ffn1_layer_norm(x))
-        x = x + self.self_attn(self.self_attn_layer_norm(x))
-        x = x + self.conv_module(x)
+        x = x + self.self_attn(self.self_attn_layer_norm(x), mask)
+        x = x + self.conv_module(x, mask)
         x = x + 0.5 * self.ffn2(self.ffn2_layer_norm(x))
         return self.final_layer_norm(x)  # type: ignore[no-any-return]
 
@@ -111,9 +116,11 @@ class W2vBert(nn.Module):
         super().__init__()
         self.feature_projection, self.encoder = FeatureProjection(config), Encoder(config)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Rows of equal, unpadded length."""
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`mask` [B, T] is 1 on real rows and 0 on padding, None where all are real. A clip with an odd number of frames ends in a
+        half-real row that the front end marks as padding; the official pipeline keeps its output."""
         x = self.feature_projection(features)
+        x = x if mask is None else x * mask[..., None]
         for layer in self.encoder.layers:
-            x = layer(x)
+            x = layer(x, mask)
         return x  # type: ignore[no-any-return]
