@@ -149,7 +149,7 @@ class TestSpeaking:
             began = anyio.current_time()
             watch.pool.start_job(worker, a_job(text="一" * 50))
             await watch.until(lambda: watch.is_over("j"))
-            assert anyio.current_time() - began >= 50 * 0.064 * 0.05 * 0.99
+            assert anyio.current_time() - began >= 50 * 0.08 * 0.05 * 0.99
 
     async def test_an_engine_may_serve_under_another_name(self) -> None:
         watch = Watch(WorkerSpec("main", factory="beacon"), WorkerSpec("spare", factory="beacon", count=2))
@@ -254,7 +254,7 @@ class TestPlans:
         async with watch.pool:
             await watch.ready()
             reply = await watch.pool.plan("beacon", PlanRequest("一二", "beacon-a", "zh"))
-            assert reply.plan.times_s == pytest.approx((0, 0.064, 0.128))
+            assert reply.plan.times_s == pytest.approx((0, 0.08, 0.16))
             with pytest.raises(errors.UnknownVoice):
                 await watch.pool.plan("beacon", PlanRequest("一二", "nobody", "zh"))
             with pytest.raises(errors.WorkerLost):
@@ -493,7 +493,7 @@ class TestFaults:
             watch.pool.start_job(worker, a_job("j", text))
             await watch.until(lambda: watch.is_over("j") or watch.losses)
 
-    @pytest.mark.parametrize("at_ms", [0, 1, 99.5, 100, 250, 639])
+    @pytest.mark.parametrize("at_ms", [0, 99.5, 100, 799])
     async def test_kill_at_a_moment_of_the_sound(self, at_ms: float) -> None:
         watch = Watch(beacon())
         await self.run(watch, Fault(FaultKind.KILL, "j", at_ms))
@@ -521,9 +521,9 @@ class TestFaults:
 
     async def test_garbage_until_the_end(self) -> None:
         watch = Watch(beacon())
-        await self.run(watch, Fault(FaultKind.GARBAGE, "j", 320))
+        await self.run(watch, Fault(FaultKind.GARBAGE, "j", 400))
         assert decode(watch.sound("j"), 24000) == "一二三四五"
-        assert np.abs(watch.sound("j")[320 * 24 :]).max() > 0.85
+        assert np.abs(watch.sound("j")[400 * 24 :]).max() > 0.85
 
     async def test_a_dropped_chunk_shows_in_the_count(self) -> None:
         watch = Watch(beacon())

@@ -11,8 +11,8 @@ from realtime.engines.beacon.signal import BURST_S, LAYOUTS
 from realtime.errors import BadOption
 from realtime.types import EngineName
 
-PITCH_S = 0.064
-"""Time from one character to the next at tempo 1 and speed 1: twice a burst, so that speed 2 still fits."""
+PITCH_S = 0.080
+"""Time from one character to the next at tempo 1 and speed 1: twice a burst, so that speed 2 still fits. Speech takes 150 to 250 ms."""
 
 
 @dataclass(frozen=True, slots=True)
