@@ -72,7 +72,7 @@ class Desk:
 
     def is_pressed(self, engine: EngineName) -> bool:
         """True when the engine has so much to do that a race which will probably be won by the other is not worth it."""
-        return 2 * self.fleet.used(engine) > self.fleet.slots(engine)
+        return 4 * self.fleet.used(engine) > 3 * self.fleet.slots(engine)
 
     def jobs_on(self, run: Run) -> int:
         """How many jobs share the run's worker, itself included."""

@@ -6,7 +6,7 @@ Cost: O(log n) per entry put in or taken out; an entry that was overtaken by a n
 from __future__ import annotations
 
 import heapq
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -57,7 +57,9 @@ class LazyHeap(Generic[K]):
         del self._current[head[1]]
         return head
 
-    def pop_due(self, now: float) -> Iterator[K]:
-        """Take out every key whose place is not after `now`, lowest first. Keys put in meanwhile are seen when they are due, too."""
+    def pop_due(self, now: float) -> list[K]:
+        """Take out every key whose place is not after `now`, lowest first."""
+        due: list[K] = []
         while (head := self.head()) is not None and head[0] <= now:
-            yield self.pop()[1]
+            due.append(self.pop()[1])
+        return due

@@ -24,6 +24,7 @@ from realtime.types import EngineName, JobId, Priority
 
 CLASSES = tuple(Priority)
 NEVER = float("inf")
+TICK_S = 0.001  # the soonest that it is worth looking again
 LEAST_FOR_RESERVE = 4  # slots that an engine must have for some to be kept free
 
 
@@ -40,8 +41,9 @@ class WaitingRoom:
         return sum(len(queue) for queue in self._queues.get(engine, {}).values())
 
     def room(self, engines: list[EngineName]) -> int:
-        """Slots that a new utterance could have at once."""
-        return sum(max(0, self._desk.fleet.free(engine) - self._reserved(engine)) for engine in engines)
+        """Slots that a new utterance could have at once, less the newcomers who wait for one already."""
+        free = sum(max(0, self._desk.fleet.free(engine) - self._reserved(engine)) for engine in engines)
+        return free - sum(len(self._queues_of(engine)[priority, True]) for engine in engines[:1] for priority in CLASSES)
 
     # coming in and going out
 
@@ -61,7 +63,7 @@ class WaitingRoom:
             lead_limit_s += budget.first_audio_ms / 1000  # the first word is due by then and wanted at once
         if job.state is JobState.WAITING and deadline - now > lead_limit_s:
             self.leave(job)
-            desk.timers.put(job.spec.id, deadline - lead_limit_s)
+            desk.timers.put(job.spec.id, max(deadline - lead_limit_s, now + TICK_S))
             return
         again = NEVER
         is_first = True
