@@ -267,7 +267,7 @@ def _decode(header: bytes, payload: bytearray) -> Message:
         kind, *rest = msgpack.unpackb(header, unicode_errors="surrogatepass")
         message: Message = _READERS[kind](rest, payload)
         return message
-    except (KeyError, TypeError, ValueError, IndexError, msgpack.UnpackException) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, msgpack.UnpackException) as error:
         raise Garbled(f"not a message: {header[:60]!r} ({error})") from error
 
 
