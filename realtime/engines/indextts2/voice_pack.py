@@ -14,6 +14,7 @@ those, 3 kB per prompt frame.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ from realtime.engines.indextts2 import emotion as emotions
 from realtime.errors import BadOption, ModelMissing
 from realtime.types import Emotion
 
+log = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]
 FORMAT = 1
 SUFFIX = ".voice.safetensors"
@@ -204,9 +206,16 @@ def read(path: Path) -> VoicePack:
 
 
 def read_folder(folder: Path) -> dict[str, VoicePack]:
-    """All packs of a folder by name; empty if there is no such folder. Raises `ModelMissing` for the first that is broken."""
-    packs = [read(path) for path in sorted(folder.glob("*" + SUFFIX))] if folder.is_dir() else []
-    return {pack.about.name: pack for pack in packs}
+    """All packs of a folder by name; empty if there is no such folder. A broken one is logged and left out, the others are served."""
+    packs = {}
+    for path in sorted(folder.glob("*" + SUFFIX)) if folder.is_dir() else []:
+        try:
+            pack = read(path)
+        except ModelMissing as error:
+            log.warning("voice left out: %s", error)
+            continue
+        packs[pack.about.name] = pack
+    return packs
 
 
 def path_in(folder: Path, name: str) -> Path:

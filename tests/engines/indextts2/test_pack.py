@@ -148,3 +148,10 @@ def test_a_folder_is_read_by_name_and_an_absent_one_is_empty(pack: VoicePack, tm
         voice_pack.write(replace(pack, about=replace(pack.about, name=name)), voice_pack.path_in(tmp_path, name))
     assert set(voice_pack.read_folder(tmp_path)) == {"lin", "王"}
     assert voice_pack.read_folder(tmp_path / "absent") == {}
+
+
+def test_a_broken_pack_does_not_take_the_others_out_of_service(pack: VoicePack, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    voice_pack.write(pack, voice_pack.path_in(tmp_path, "lin"))
+    voice_pack.path_in(tmp_path, "old").write_bytes(b"half a file")
+    assert set(voice_pack.read_folder(tmp_path)) == {"lin"}
+    assert "old.voice.safetensors" in caplog.text
