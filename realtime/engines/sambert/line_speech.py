@@ -38,17 +38,18 @@ class LineSpeech:
         self._total = score.frames - first * r
         lead = start_frame - first * r
         # Frames before the first sample: some are dropped as mel, the rest as samples.
-        self._drop_frames = max(0, lead - VOCODER_SETTLE_FRAMES)
-        self._drop_samples = (lead - self._drop_frames) * voice.hop
-        self._mel: list[Array] = []
-        self._ready = 0
+        self._taken = max(0, lead - VOCODER_SETTLE_FRAMES)
+        self._drop_mel = self._taken
+        self._drop_samples = (lead - self._taken) * voice.hop
+        self._is_first = True
+        self._frames: list[Array] = []
+        self._mel: Array = np.zeros((0, voice.acoustic.num_mels), np.float32)
         self._decoded = 0
-        self._vocoded = 0
 
     @property
     def is_over(self) -> bool:
         """Whether every sample was taken."""
-        return self._vocoded >= self._total
+        return self._taken >= self._total
 
     @property
     def is_decoded(self) -> bool:
@@ -57,35 +58,37 @@ class LineSpeech:
 
     def wants_frames(self, chunk: int) -> bool:
         """Whether more decoder steps are needed before a chunk of `chunk` frames can be made."""
-        return not self.is_decoded and self._ready < self._feed(chunk)
+        return not self.is_decoded and self._decoded - self._voice.postnet_delay - self._taken < self._feed(chunk)
 
     def take_frames(self, frames: Array) -> None:
-        """Frames [r,mels] of the step that `state` just made."""
-        mel = self._postnet.push(frames)
-        if mel.shape[0] and self._drop_frames:
-            cut = min(self._drop_frames, mel.shape[0])
-            self._drop_frames -= cut
-            self._vocoded += cut
-            mel = mel[cut:]
-        if mel.shape[0]:
-            self._mel.append(mel)
-            self._ready += mel.shape[0]
+        """Frames [r,mels] of the step that `state` just made; the postnet runs later, over all of a chunk at once."""
+        self._frames.append(frames)
+        self._decoded += frames.shape[0]
 
     def samples(self, chunk: int) -> Array:
         """The next `chunk` frames' samples (less at the end, more where a short rest joins); call when no frames are wanted."""
-        count = min(self._feed(chunk), self._ready)
-        if self.is_decoded and self._ready - count < SHORT_TAIL_FRAMES + self._lookahead:
-            count = self._ready
-        mel = np.concatenate(self._mel)
-        self._mel = [mel[count:]] if count < self._ready else []
-        self._ready -= count
-        self._vocoded += count
-        out = self._vocoder.push(self._voice.vocoder_input(mel[:count]), is_last=self.is_over)
+        self._run_postnet()
+        ready = self._mel.shape[0]
+        count = min(self._feed(chunk), ready)
+        if self.is_decoded and ready - count < SHORT_TAIL_FRAMES + self._lookahead:
+            count = ready
+        mel, self._mel = self._mel[:count], self._mel[count:]
+        self._taken += count
+        self._is_first = False
+        out = self._vocoder.push(self._voice.vocoder_input(mel), is_last=self.is_over)
         cut = min(self._drop_samples, out.shape[0])
         self._drop_samples -= cut
         return out[cut:]
 
+    def _run_postnet(self) -> None:
+        if not self._frames:
+            return
+        mel = self._postnet.push(np.concatenate(self._frames))
+        self._frames = []
+        cut = min(self._drop_mel, mel.shape[0])
+        self._drop_mel -= cut
+        self._mel = np.concatenate([self._mel, mel[cut:]])
+
     def _feed(self, chunk: int) -> int:
         """Mel frames that the vocoder needs now: the first time also its look-ahead and what will be dropped."""
-        is_first = self._vocoded == 0 or self._drop_samples > 0
-        return chunk + (self._lookahead + self._drop_samples // self._voice.hop if is_first else 0)
+        return chunk + (self._lookahead + self._drop_samples // self._voice.hop if self._is_first else 0)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from realtime.engines.sambert.checkpoint.decoder import HybridDecoder, PncaBlock, Postnet
 from realtime.engines.sambert.checkpoint.encoder import TextEncoder
-from realtime.engines.sambert.checkpoint.layers import sinusoid_table
+from realtime.engines.sambert.checkpoint.layers import FeedForward, sinusoid_table
 from realtime.engines.sambert.checkpoint.variance import VarianceAdaptor
 
 SPARE_POSITIONS = 256
@@ -42,7 +42,7 @@ class TextEncoderGraph(nn.Module):
         enc = self.encoder.ling_enc
         x = self.encoder.embed(ling) * enc.scale + self.position[:, : ling.shape[1]]
         for block in enc.fft:
-            x, _ = block(x)
+            x = _feed_forward(block.pos_ffn, block.slf_attn(x)[0])
         out: Tensor = self.encoder.ling_proj(enc.ln(x))
         return out
 
@@ -211,6 +211,13 @@ class PostnetGraph(nn.Module):
             x = m
         hidden, (new["h"], new["c"]) = self.postnet.lstm(x.transpose(1, 2)[:, drop:], (state["h"], state["c"]))
         return self.postnet.fc(hidden), new
+
+
+def _feed_forward(ffn: FeedForward, x: Tensor) -> Tensor:
+    """The same as `FeedForward`, as convolutions over an image of height 1: ONNX Runtime has blocked kernels for those only."""
+    y = ffn.layer_norm(x).transpose(1, 2)[:, :, None]
+    y = torch.relu(F.conv2d(y, ffn.w_1.weight[:, :, None], ffn.w_1.bias, padding=(0, ffn.w_1.kernel_size[0] // 2)))
+    return x + F.conv2d(y, ffn.w_2.weight[:, :, None], ffn.w_2.bias)[:, :, 0].transpose(1, 2)
 
 
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
