@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Protocol
 
@@ -20,7 +21,8 @@ class Clock(Protocol):
         ...
 
     async def wait(self, event: anyio.Event, until: float | None) -> None:
-        """Return once the event is set or the time has come, whichever is first; None waits for the event alone."""
+        """Return once the event is set or the time has come, whichever is first; None waits for the event alone. The event may be
+        set by this."""
         ...
 
 
@@ -36,9 +38,16 @@ class MonotonicClock:
         await anyio.sleep(max(0.0, when - time.monotonic()))
 
     async def wait(self, event: anyio.Event, until: float | None) -> None:
-        """Wait for an event, no longer than `until`."""
-        with anyio.move_on_after(None if until is None else max(0.0, until - time.monotonic())):
+        """Wait for an event, no longer than `until`. Sets the event itself when the time has come: a plain timer of the loop costs
+        a third of a cancel scope, and hundreds of streams wait here ten times per second."""
+        if until is None:
             await event.wait()
+            return
+        timer = asyncio.get_running_loop().call_later(max(0.0, until - time.monotonic()), event.set)
+        try:
+            await event.wait()
+        finally:
+            timer.cancel()
 
 
 def wall_time() -> float:

@@ -87,6 +87,7 @@ class Utterance:
         self._first_text_at: float | None = None
         self._last_text_at = self.began
         self._is_paused = False
+        self._room_at_s: float | None = None
         self._ending: CancelledOut | FailedOut | None = None
 
     def __repr__(self) -> str:
@@ -193,7 +194,10 @@ class Utterance:
         self._release_due()
         if self._notices:
             return self._notices.popleft()
-        output = self._emitter.next(self._has_room())
+        now = self._clock.now()
+        room_at = self._room_at(now)
+        output = self._emitter.next(room_at <= now)
+        self._room_at_s = room_at if room_at > now else None
         self._balance_input()
         if output is None and self.state is State.ENDING and not self._emitter.runs:
             self._emitter.finish()
@@ -204,15 +208,12 @@ class Utterance:
         return output
 
     async def _wait(self) -> None:
-        now = self._clock.now()
         times = [self._last_text_at + self._options.limits.text_idle_s] if self.state is State.OPEN else []
         due = self._segmenter.next_due()
         if due is not None:
             times.append(due)
-        if self._emitter.runs:
-            room_at = self._room_at(now)
-            if room_at > now:
-                times.append(room_at)
+        if self._room_at_s is not None and self._emitter.runs:
+            times.append(self._room_at_s)
         self._wake = anyio.Event()
         await self._clock.wait(self._wake, min(times, default=None))
         self._end_if_idle()
@@ -246,9 +247,6 @@ class Utterance:
         elif self._is_paused and pending <= limit // 2 and self.state is State.OPEN:
             self._is_paused = False
             self._notices.append(TextResumedOut(pending))
-
-    def _has_room(self) -> bool:
-        return self._room_at(self._clock.now()) <= self._clock.now()
 
     def _room_at(self, now: float) -> float:
         surplus_s = self._dispatcher.lead_s(self, now) - self.request.budget.max_lead_ms / 1000
