@@ -57,7 +57,7 @@ class SambertEngine:
         self._decoders: dict[str, Decoder] = {}
         self._speeches: dict[JobId, JobSpeech] = {}
         self._readings: LRUCache[tuple[str, str], Reading] = LRUCache(CACHED_READINGS)
-        self._scores: LRUCache[Any, Score] = LRUCache(CACHED_SCORE_BYTES, getsizeof=lambda score: score.packed.nbytes + 1000)
+        self._scores: LRUCache[Any, Score] = LRUCache(CACHED_SCORE_BYTES, getsizeof=lambda score: score.nbytes + 1000)
         self._unspoken = 0
         self._load_voices()
         self.info = self._describe()
@@ -170,7 +170,7 @@ class SambertEngine:
         if found is None:
             emotion = f"emotion_{manner.emotion}" if manner.emotion else NEUTRAL
             found = voice.score(line.symbols(emotion, voice.vocabulary.default_speaker), manner)
-            if found.packed.nbytes < CACHED_SCORE_BYTES:
+            if found.nbytes < CACHED_SCORE_BYTES:
                 self._scores[key] = found
         return found
 

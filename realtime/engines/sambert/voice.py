@@ -1,7 +1,6 @@
 """One exported voice, loaded: its graphs, tables and numbers, and the way from symbols to a score.
 
-A *score* is all that is known of a line before any frame is decoded: frames per symbol (so every time in it is final) and the packed
-decoder memory.
+A *score* is all that is known of a line before any frame is decoded: frames per symbol, so every time in it is final.
 """
 
 from __future__ import annotations
@@ -45,11 +44,20 @@ class Manner:
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """A line before it is decoded: frames per symbol [T] and the packed memory [M,D]."""
+    """A line before it is decoded: frames per symbol [T], and what the decoder's memory is packed of (text, speaker, emotion [T,*])."""
 
     reps: Ints
-    packed: Array
     band: int
+    parts: tuple[Array, Array, Array]
+
+    def packed(self, r: int) -> Array:
+        """The decoder's memory [M,D]; made when a line is spoken, a plan alone does not need it."""
+        return pack(*self.parts, self.reps, r)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory."""
+        return self.reps.nbytes + sum(part.nbytes for part in self.parts)
 
     @property
     def frames(self) -> int:
@@ -131,8 +139,7 @@ class Voice:
             (log_duration,) = self.graphs["durations"].run({"gates": gates})
             durations = (np.exp(log_duration) - np.float32(1)) / np.float32(manner.speed)
         reps = repetitions(durations)
-        r = self.acoustic.outputs_per_step
-        return Score(reps, pack(text_aug[0], speaker, emotion, reps, r), band_width(durations, r))
+        return Score(reps, band_width(durations, self.acoustic.outputs_per_step), (text_aug[0], speaker, emotion))
 
     def speaker_rows(self, ids: Ints) -> Array:
         """Speaker vectors [T,units] of speaker ids [T]; speaker-embedding voices have one vector for all."""
@@ -155,7 +162,7 @@ class Voice:
 
     def memory(self, score: Score) -> Memory:
         """Keys, values and inputs of every decoder step of a line."""
-        return Memory.of(self.graphs["memory"], score.packed)
+        return Memory.of(self.graphs["memory"], score.packed(self.acoustic.outputs_per_step))
 
     def decoder_state(self, score: Score, memory: Memory, first: int = 0) -> DecoderState:
         """A decode of a line, from memory row `first` on."""

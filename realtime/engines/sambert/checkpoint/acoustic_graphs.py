@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from realtime.engines.sambert.checkpoint.decoder import HybridDecoder, PncaBlock, Postnet
 from realtime.engines.sambert.checkpoint.encoder import TextEncoder
-from realtime.engines.sambert.checkpoint.layers import FeedForward, sinusoid_table
-from realtime.engines.sambert.checkpoint.variance import VarianceAdaptor
+from realtime.engines.sambert.checkpoint.layers import FeedForward, FsmnFeedForward, MemoryBlock, sinusoid_table
+from realtime.engines.sambert.checkpoint.variance import VarianceAdaptor, VariancePredictor
 
 SPARE_POSITIONS = 256
 """Rows of the position table beyond `max_len`, so that a text somewhat over it still speaks."""
@@ -66,8 +66,8 @@ class VarianceGraph(nn.Module):
     ) -> tuple[Tensor, ...]:
         """See the class."""
         given = torch.cat([text_hid, spk_hid, emo_hid], dim=-1)
-        pitch = self.adaptor.pitch_predictor(given) + pitch_offset
-        energy = self.adaptor.energy_predictor(given) + energy_offset
+        pitch = _predict(self.adaptor.pitch_predictor, given) + pitch_offset
+        energy = _predict(self.adaptor.energy_predictor, given) + energy_offset
         text_aug = self.adaptor.augment(text_hid, pitch, energy)
         condition = torch.cat([text_aug, spk_hid, emo_hid], dim=-1)
         return pitch, energy, text_aug, F.linear(condition[0], self.weight, self.bias)  # type: ignore[arg-type]
@@ -182,9 +182,9 @@ class PostnetGraph(nn.Module):
         state: dict[str, Tensor] = {}
         for i, (ffn, (left, right)) in enumerate(zip(self.postnet.fsmn.ffn_lst, self.taps, strict=True)):
             width, units = ffn.w_1.in_channels, ffn.w_2.out_channels  # type: ignore[union-attr]
-            state[f"cache{i}"] = torch.zeros(1, units, left + right)  # type: ignore[arg-type]
+            state[f"cache{i}"] = torch.zeros(1, units, 1, left + right)  # type: ignore[arg-type]
             if right and width == units:
-                state[f"skip{i}"] = torch.zeros(1, width, right)  # type: ignore[arg-type]
+                state[f"skip{i}"] = torch.zeros(1, width, 1, right)  # type: ignore[arg-type]
         hidden = self.postnet.lstm.hidden_size
         return {**state, "h": torch.zeros(1, 1, hidden), "c": torch.zeros(1, 1, hidden)}
 
@@ -193,23 +193,23 @@ class PostnetGraph(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """See the class; start, length, drop int64 [1]."""
         new: dict[str, Tensor] = {}
-        x = frames.transpose(1, 2)
+        x = frames.transpose(1, 2)[:, :, None]
         at = torch.arange(frames.shape[1]) + start
         for i, (ffn, block) in enumerate(zip(self.postnet.fsmn.ffn_lst, self.postnet.fsmn.memory_block_lst, strict=True)):
             left, right = self.taps[i]
-            inside = ((at >= 0) & (at < length)).to(x.dtype)[None, None]
-            c = torch.cat([state[f"cache{i}"], ffn(x) * inside], dim=-1)
-            new[f"cache{i}"] = c[..., c.shape[-1] - left - right :]
+            inside = ((at >= 0) & (at < length)).to(x.dtype)[None, None, None]
+            c = torch.cat([state[f"cache{i}"], _flat_ffn(ffn, x) * inside], dim=-1)
+            new[f"cache{i}"] = c[..., -(left + right) :]
             at = at - right
-            m = block.conv_dw(c) + c[..., left : c.shape[-1] - right]  # type: ignore[operator]
+            m = _conv(block.conv_dw, c) + c[..., left : -right or None]
             if f"skip{i}" in state:
                 joined = torch.cat([state[f"skip{i}"], x], dim=-1)
-                new[f"skip{i}"] = joined[..., joined.shape[-1] - right :]
-                m = m + joined[..., : joined.shape[-1] - right]
+                new[f"skip{i}"] = joined[..., -right:]
+                m = m + joined[..., :-right]
             elif m.shape[1] == x.shape[1]:
                 m = m + x
             x = m
-        hidden, (new["h"], new["c"]) = self.postnet.lstm(x.transpose(1, 2)[:, drop:], (state["h"], state["c"]))
+        hidden, (new["h"], new["c"]) = self.postnet.lstm(x[:, :, 0].transpose(1, 2)[:, drop:], (state["h"], state["c"]))
         return self.postnet.fc(hidden), new
 
 
@@ -218,6 +218,31 @@ def _feed_forward(ffn: FeedForward, x: Tensor) -> Tensor:
     y = ffn.layer_norm(x).transpose(1, 2)[:, :, None]
     y = torch.relu(F.conv2d(y, ffn.w_1.weight[:, :, None], ffn.w_1.bias, padding=(0, ffn.w_1.kernel_size[0] // 2)))
     return x + F.conv2d(y, ffn.w_2.weight[:, :, None], ffn.w_2.bias)[:, :, 0].transpose(1, 2)
+
+
+def _conv(conv: nn.Module, x: Tensor) -> Tensor:
+    """A 1-D convolution without padding on an image of height 1."""
+    assert isinstance(conv, nn.Conv1d)
+    return F.conv2d(x, conv.weight[:, :, None], conv.bias, groups=conv.groups)
+
+
+def _flat_ffn(ffn: nn.Module, x: Tensor) -> Tensor:
+    """The feed-forward part of a memory block on [1,C,1,T]."""
+    assert isinstance(ffn, FsmnFeedForward)
+    return _conv(ffn.w_2, torch.relu(_conv(ffn.w_1, x)))
+
+
+def _predict(predictor: VariancePredictor, given: Tensor) -> Tensor:
+    """The same as `VariancePredictor`, its convolutions as of images of height 1."""
+    x = given.transpose(1, 2)[:, :, None]
+    for ffn, block in zip(predictor.fsmn.ffn_lst, predictor.fsmn.memory_block_lst, strict=True):
+        assert isinstance(block, MemoryBlock)
+        c = _flat_ffn(ffn, x)
+        m = _conv(block.conv_dw, F.pad(c, (block.left, block.right))) + c
+        x = m + x if m.shape[1] == x.shape[1] else m
+    hidden, _ = predictor.blstm(x[:, :, 0].transpose(1, 2))
+    out: Tensor = predictor.fc(hidden).squeeze(-1)
+    return out
 
 
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:

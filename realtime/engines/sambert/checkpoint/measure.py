@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from realtime.engines.sambert.checkpoint.acoustic import AcousticModel
 from realtime.engines.sambert.checkpoint.hifigan import Generator
-from realtime.engines.sambert.decoding import Decoder
-from realtime.engines.sambert.regulate import repetitions
+from realtime.engines.sambert.decoding import Decoder, DecoderState, Memory
 from realtime.engines.sambert.symbols import Vocabulary
 from realtime.engines.sambert.voice import Voice
 
@@ -47,12 +47,9 @@ def _speaker(model: AcousticModel, voice: Voice, count: int) -> torch.Tensor:
     return vectors if model.dims.SE else torch.from_numpy(ids)[None]
 
 
-def _decode(voice: Voice, packed: np.ndarray, band: int) -> np.ndarray:  # type: ignore[type-arg]
-    from realtime.engines.sambert.voice import Score
-
-    score = Score(repetitions(np.zeros(1, np.float32)), packed, band)
-    decoder, state = Decoder(voice.graphs["decoder_step"], voice.acoustic.num_mels), voice.decoder_state(score, voice.memory(score))
-    parts = []
+def _decode(voice: Voice, packed: npt.NDArray[np.float32], band: int) -> npt.NDArray[np.float32]:
+    decoder, memory = Decoder(voice.graphs["decoder_step"], voice.acoustic.num_mels), Memory.of(voice.graphs["memory"], packed)
+    state, parts = DecoderState(memory, band, band, voice.acoustic.num_mels), []
     while not state.is_done:
         parts += decoder.step([state])
     return np.concatenate(parts)
