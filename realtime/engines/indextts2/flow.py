@@ -19,7 +19,7 @@ from realtime.engines.indextts2.kernels import Kernels
 from realtime.engines.indextts2.kernels.fallback import sigmoid
 from realtime.engines.indextts2.kernels.native import ACCUMULATE, COPY, GATE, LAYER_NORM, RMS_NORM, SILU_MUL
 from realtime.engines.indextts2.kernels.operand import Operand
-from realtime.engines.indextts2.kernels.packing import Floats, Kind, Weight, pack
+from realtime.engines.indextts2.kernels.packing import Floats, Kind, Weight, pack, require
 from realtime.engines.indextts2.packs import Fresh, Packs
 from realtime.engines.indextts2.store import Tensors, folded
 
@@ -128,6 +128,7 @@ class Estimator:
         self.waves = tuple(self._wave(i) for i in range(shape.wavenet_layers))
         out, last = folded(t, p + "conv2")[:, :, 0], folded(t, p + "final_layer.linear")
         self.out = pack(out @ last, self.inner, out @ _f32(t, p + "final_layer.linear.bias") + _f32(t, p + "conv2.bias"))
+        self._check()
         self._rope: tuple[Floats, Floats] = (np.zeros((0, 1), dtype=np.float32),) * 2
         self._buffers: dict[str, Any] = {}
 
@@ -171,6 +172,26 @@ class Estimator:
         skip = half("skip", slice(0 if is_last else width, None))
         packed = self._pack(gate, lambda: folded(self.tensors, f"cfm.estimator.{gate}"), lambda: self._get(f"{gate}.bias"))
         return WaveLayer(packed, residual, skip, self.shape.wavenet_dilation**i)
+
+    def _check(self) -> None:
+        """Raise `ValueError` for the first weight whose size is not what the configuration says: the kernels trust it."""
+        s, width = self.shape, self.shape.width
+        if width % s.heads or (width // s.heads) % 2:
+            raise ValueError(f"hidden_dim {width} does not split into {s.heads} heads of even width")
+        for i, layer in enumerate(self.layers):
+            sizes = [("wqkv", layer.qkv, 3 * width, width), ("wo", layer.wo, width, width), ("w2", layer.w2, width, layer.w13.n // 2)]
+            sizes += [("skip_in_linear", w, width, width) for w in (layer.enter, layer.recall) if w is not None]
+            for name, w, n, k in sizes:
+                require(w, n, k, 1, f"layer {i} {name}")
+            require(layer.w13, layer.w13.n, width, 1, f"layer {i} w1 and w3")
+        for i, wave in enumerate(self.waves):
+            require(wave.gate, 2 * width, width, s.wavenet_kernel, f"wavenet layer {i}")
+            for half in (wave.residual, wave.skip):
+                require(half or wave.skip, width, width, 1, f"wavenet layer {i} res_skip")
+        require(self.in_x, width, s.mels, 1, "cond_x_merge_linear")
+        require(self.out, s.mels, width, 1, "conv2")
+        for name, w in (("conv1", self.conv1), ("res_projection", self.res_projection)):
+            require(w, width, width, 1, name)
 
     # -- what depends on the time alone
 

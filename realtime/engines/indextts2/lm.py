@@ -18,7 +18,7 @@ from realtime.engines.indextts2.kernels import Kernels
 from realtime.engines.indextts2.kernels.fallback import Fallback, gelu, layer_norm, softmax
 from realtime.engines.indextts2.kernels.native import COPY, PAGE, CBlock, CGpt, Native, address
 from realtime.engines.indextts2.kernels.operand import DTYPE, Operand
-from realtime.engines.indextts2.kernels.packing import Floats, Kind, Weight, pack
+from realtime.engines.indextts2.kernels.packing import Floats, Kind, Weight, pack, require
 from realtime.engines.indextts2.kv_pages import PagePool
 from realtime.engines.indextts2.packs import Fresh, Packs
 from realtime.engines.indextts2.store import Tensors
@@ -108,7 +108,36 @@ class LmWeights:
         names = ("text_embedding.weight", "text_pos_embedding.emb.weight", "mel_embedding.weight", "mel_pos_embedding.emb.weight")
         tables = [_table(packs, tensors, n, small) for n in names]
         blocks = tuple(block_of(packs, tensors, f"gpt.h.{i}", kind) for i in range(shape.layers))
-        return cls(blocks, norms[0], norms[1], head, *tables)
+        weights = cls(blocks, norms[0], norms[1], head, *tables)
+        weights.check(shape)
+        return weights
+
+    def check(self, shape: LmShape) -> None:
+        """Raise `ValueError` for the first tensor whose size is not what the configuration says."""
+        d = shape.model_dim
+        if d % shape.heads:
+            raise ValueError(f"model_dim {d} is no multiple of heads {shape.heads}")
+        for i, b in enumerate(self.blocks):
+            sizes = (
+                ("c_attn", b.qkv, 3 * d, d),
+                ("attn.c_proj", b.proj, d, d),
+                ("c_fc", b.fc, 4 * d, d),
+                ("mlp.c_proj", b.fc_proj, d, 4 * d),
+            )
+            for name, w, n, k in sizes:
+                require(w, n, k, 1, f"gpt.h.{i} {name}")
+        require(self.head, shape.number_mel_codes, d, 1, "mel_head")
+        vectors = [v for pair in (self.ln_f, self.final_norm, *(n for b in self.blocks for n in (b.ln1, b.ln2))) for v in pair]
+        if any(v.shape != (d,) for v in vectors):
+            raise ValueError(f"a norm is not of size {d}")
+        for name, table, rows in (
+            ("text_embedding", self.text, 0),
+            ("text_pos_embedding", self.text_positions, shape.max_text_tokens + 2),
+            ("mel_embedding", self.codes, shape.number_mel_codes),
+            ("mel_pos_embedding", self.code_positions, shape.max_mel_tokens),
+        ):
+            if table.ndim != 2 or table.shape[1] != d or len(table) < rows:
+                raise ValueError(f"{name} is {table.shape}, the configuration says at least ({rows}, {d})")
 
     @property
     def nbytes(self) -> int:

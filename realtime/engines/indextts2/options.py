@@ -30,7 +30,7 @@ class Options:
     position_offset: int = 1
     prompt_frames: int = 1292
     max_codes_base: int = 50
-    max_codes_per_piece: float = 12
+    max_codes_per_piece: float = 12.0
     interval_silence_ms: float = 200.0
     sampling: Sampling = field(default_factory=Sampling)
     cache_dir: Path = field(default_factory=lambda: Path.home() / ".cache" / "realtime")

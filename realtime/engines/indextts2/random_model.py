@@ -25,7 +25,8 @@ from realtime.engines.indextts2.vocode import VocoderShape
 from realtime.models.manifest import Manifest
 
 FREQUENCIES = 128
-STOP_BIAS = -30.0
+STOP_BIAS = -1000.0
+"""So low because the repetition penalty multiplies negative scores of codes already said."""
 REVISION = "random"
 DETAILS = {"runtime": {"max_codes_base": 5, "max_codes_per_piece": 4.2}}
 """Options that `load` takes from the manifest where the settings don't say: the length of real speech, as this one never stops."""

@@ -19,7 +19,7 @@ import numpy as np
 from realtime.engines.indextts2.kernels import Kernels
 from realtime.engines.indextts2.kernels.native import ACCUMULATE, COPY
 from realtime.engines.indextts2.kernels.operand import Operand
-from realtime.engines.indextts2.kernels.packing import Floats, Kind, Weight, pack, round_up
+from realtime.engines.indextts2.kernels.packing import Floats, Kind, Weight, pack, require, round_up
 from realtime.engines.indextts2.packs import Fresh, Packs
 from realtime.engines.indextts2.store import Tensors, folded
 
@@ -148,7 +148,23 @@ class Vocoder:
         post_bias = tensors.get("conv_post.bias")
         self.post = pack(widened(folded(tensors, "conv_post"), outputs=False), inner, post_bias)
         self.stages = tuple(self._stage(tensors, i) for i in range(len(shape.upsample_rates)))
+        self._check()
         self._buffers: dict[tuple[Any, ...], Any] = {}
+
+    def _check(self) -> None:
+        """Raise `ValueError` for the first convolution whose size is not what the configuration says: the kernels trust it."""
+        s = self.shape
+        channels = s.upsample_initial_channel
+        require(self.pre, round_up(channels, 16), s.num_mels, 7, "conv_pre")
+        for i, stage in enumerate(self.stages):
+            inputs, channels = round_up(channels, 16), channels // 2
+            taps = -(-s.upsample_kernel_sizes[i] // stage.rate)
+            require(stage.up, stage.rate * round_up(channels, 16), inputs, taps, f"ups.{i}")
+            for size, pairs in zip(s.resblock_kernel_sizes, stage.blocks, strict=True):
+                for _, first, _, second, _ in pairs:
+                    for w in (first, second):
+                        require(w, stage.channels, stage.channels, size, f"a convolution of stage {i}")
+        require(self.post, 1, round_up(channels, 16), 7, "conv_post")
 
     @property
     def nbytes(self) -> int:

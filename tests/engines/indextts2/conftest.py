@@ -6,15 +6,21 @@ import copy
 import io
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sentencepiece
 import torch
+from safetensors.numpy import load_file
 
 from realtime.engines.indextts2.checkpoint import official
 from realtime.engines.indextts2.checkpoint.random_weights import RandomParts, write_folder
+from realtime.engines.indextts2.kernels import Kernels, build
+from realtime.engines.indextts2.kernels.fallback import Fallback
+from realtime.engines.indextts2.kernels.native import Native
 
 VOCABULARY = 110
 
@@ -115,3 +121,26 @@ def tiny_folder(written_folder: Path, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", params=["native", "numpy"])
+def any_kernels(request: pytest.FixtureRequest) -> Kernels:
+    """The compiled kernels, and their stand-in."""
+    if request.param == "numpy":
+        return Fallback()
+    try:
+        return Native(build.ensure_built(), 1)
+    except build.CannotBuild as e:
+        pytest.skip(f"the kernels can't be compiled here: {e}")
+
+
+@pytest.fixture(scope="session")
+def reference(golden: Path) -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
+    """`reference(stage)` -> weights widened to float32, inputs and outputs."""
+
+    def read(stage: str, weights: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
+        tensors = load_file(golden / stage / "weights.safetensors") if weights else {}
+        widened = {k: x.astype(np.float32) if x.dtype == np.float16 else x for k, x in tensors.items()}
+        return widened, load_file(golden / stage / "io.safetensors")
+
+    return read

@@ -42,7 +42,8 @@ def rms_norm(x: Floats, gain: Floats, shift: Floats, eps: float) -> Floats:
 
 def mish(x: Floats) -> Floats:
     """x * tanh(softplus(x))."""
-    out: Floats = x * np.tanh(np.logaddexp(np.float32(0), x))
+    with np.errstate(invalid="ignore"):  # what is not a number must come out as such, not as a warning
+        out: Floats = x * np.tanh(np.logaddexp(np.float32(0), x))
     return out
 
 

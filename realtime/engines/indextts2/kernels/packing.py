@@ -143,6 +143,12 @@ def _panels_quantised(full: Floats, kind: Kind, group: int) -> tuple[npt.NDArray
     return np.ascontiguousarray(panels).reshape(-1), np.ascontiguousarray(scales).reshape(-1)
 
 
+def require(weight: Weight, n: int, k: int, taps: int, what: str) -> None:
+    """Raise `ValueError` unless a weight has this size: the kernels trust it."""
+    if (weight.n, weight.k, weight.taps) != (n, k, taps):
+        raise ValueError(f"{what} is {(weight.n, weight.k, weight.taps)} (outputs, inputs, taps), the configuration says {(n, k, taps)}")
+
+
 def unpack(weight: Weight) -> Floats:
     """What the packed weight stands for: [taps, K, N] float32."""
     q, k_pad, taps = STEP[weight.kind], weight.k_pad, weight.taps

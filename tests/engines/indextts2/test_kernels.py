@@ -1,0 +1,140 @@
+"""Compiled kernels against numpy; packed weights against what they stand for; builds and their failure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from realtime.engines.indextts2.kernels import Kernels, build, load_kernels
+from realtime.engines.indextts2.kernels import native as n
+from realtime.engines.indextts2.kernels.fallback import Fallback
+from realtime.engines.indextts2.kernels.packing import Kind, Weight, pack, unpack
+
+# largest error of a product, relative to the spread of the exact result
+TOLERANCE = {Kind.F32: 2e-5, Kind.BF16: 3e-2, Kind.Q8: 6e-2, Kind.Q4: 6e-2}
+SHAPES = [(1, 64, 128, 1, 1), (5, 80, 40, 1, 1), (7, 102, 96, 3, 2), (131, 200, 520, 5, 3), (13, 33, 1288, 1, 1)]
+
+
+@pytest.fixture(scope="module")
+def native() -> n.Native:
+    try:
+        return n.Native(build.ensure_built(), 2)
+    except build.CannotBuild as e:
+        pytest.skip(f"the kernels can't be compiled here: {e}")
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+def product(kernels: Kernels, w: Weight, x: np.ndarray, rows: int, dilation: int = 1) -> np.ndarray:
+    operand = kernels.operand(w, len(x))
+    kernels.put(n.COPY, x, operand)
+    out = np.empty((rows, w.n), dtype=np.float32)
+    kernels.gemm(w, operand, out, dilation=dilation)
+    return out
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_product_is_the_sum_over_taps_of_shifted_rows(native: n.Native, kind: Kind, shape: tuple[int, ...]) -> None:
+    rows, outputs, k, taps, dilation = shape
+    w = pack(normal(outputs, k, taps), kind, normal(outputs, seed=1))
+    x = normal(rows + (taps - 1) * dilation, k, seed=2)
+    dense = unpack(w)
+    assert w.bias is not None
+    exact = sum(x[j * dilation : j * dilation + rows] @ dense[j] for j in range(taps)) + w.bias[:outputs]
+    for kernels in (native, Fallback()):
+        error = np.abs(product(kernels, w, x, rows, dilation) - exact).max() / exact.std()
+        assert error < (TOLERANCE[kind] if kernels is native else 2e-5)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_each_row_of_a_batch_equals_the_row_alone(native: n.Native, kind: Kind) -> None:
+    w, x = pack(normal(150, 264), kind), normal(29, 264, seed=3)
+    together = product(native, w, x, len(x))
+    for row in (0, 13, 28):
+        assert np.array_equal(product(native, w, x[row : row + 1], 1)[0], together[row])
+
+
+@pytest.mark.parametrize(("kind", "limit"), [(Kind.F32, 0.0), (Kind.BF16, 0.004), (Kind.Q8, 0.005), (Kind.Q4, 0.08)])
+def test_unpacking_gives_the_weights_back_within_their_precision(kind: Kind, limit: float) -> None:
+    full = normal(37, 70, 3)
+    back = unpack(pack(full, kind)).transpose(2, 1, 0)
+    assert np.abs(back - full).max() <= limit * np.abs(full).max()
+
+
+@pytest.mark.parametrize("width", [16, 40])
+@pytest.mark.parametrize("what", [n.LAYER_NORM, n.RMS_NORM, n.SILU_MUL, n.GATE, n.GELU_ROW, n.MISH, n.COPY])
+def test_row_passes_equal_numpy(native: n.Native, what: int, width: int) -> None:
+    w = pack(normal(16, width), Kind.F32)
+    x, gain, shift = 3 * normal(19, 2 * width), normal(width, seed=1), normal(width, seed=2)
+    x = x if what in (n.SILU_MUL, n.GATE) else np.ascontiguousarray(x[:, :width])
+    results = []
+    for kernels in (native, Fallback()):
+        operand = kernels.operand(w, 20)
+        kernels.put(what, x, operand, 1, gain, shift)
+        results.append(operand.floats)
+    np.testing.assert_allclose(results[0], results[1], atol=2e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 130, 300])
+@pytest.mark.parametrize("channels", [16, 24])
+def test_snake_equals_numpy_at_the_edges_too(native: n.Native, rows: int, channels: int) -> None:
+    w = pack(normal(16, channels), Kind.F32)
+    taps = np.abs(normal(12)) / 6
+    alpha, inverse = np.abs(normal(32, seed=1)) + 0.2, np.abs(normal(32, seed=2))
+    results = []
+    for kernels in (native, Fallback()):
+        operand = kernels.operand(w, rows + 4)
+        kernels.snake(normal(rows, channels), alpha, inverse, taps, operand, 2)
+        results.append(operand.floats)
+    np.testing.assert_allclose(results[0], results[1], atol=1e-5)
+
+
+@pytest.mark.parametrize(("frames", "width", "heads"), [(1, 32, 2), (50, 64, 4), (131, 48, 2)])
+def test_attention_equals_numpy(native: n.Native, frames: int, width: int, heads: int) -> None:
+    qkv = normal(2 * frames, 3 * width)
+    angles = normal(frames, width // heads // 2, seed=1)
+    tables = (np.cos(angles), np.sin(angles))
+    w = pack(normal(16, width), Kind.F32)
+    results = []
+    for kernels in (native, Fallback()):
+        operand = kernels.operand(w, 2 * frames)
+        kernels.attention(qkv, 2, heads, tables, Kind.F32, operand)
+        results.append(operand.floats)
+    np.testing.assert_allclose(results[0], results[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_value_that_is_not_a_number_reaches_the_output(native: n.Native, kind: Kind) -> None:
+    x = normal(3, 64)
+    x[1, 5] = np.nan
+    out = product(native, pack(normal(16, 64), kind), x, 3)
+    assert np.isnan(out[1]).all() and np.isfinite(out[[0, 2]]).all()
+
+
+def test_more_threads_change_nothing(native: n.Native) -> None:
+    w, x = pack(normal(300, 512), Kind.Q8), normal(250, 512)
+    first = product(native, w, x, 250)
+    for threads in (1, 3, 2):
+        native.set_threads(threads)
+        assert np.array_equal(product(native, w, x, 250), first)
+
+
+def test_without_a_compiler_numpy_stands_in_loudly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    kernels = load_kernels(1, tmp_path)
+    assert kernels.name == "numpy"
+    assert "no C compiler" in caplog.text and "install gcc" in caplog.text
+
+
+def test_a_failing_compiler_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "FLAGS", ("--no-such-flag",))
+    with pytest.raises(build.CannotBuild, match="no-such-flag"):
+        build.ensure_built(tmp_path)
+    assert not list(tmp_path.glob("*.so"))
