@@ -202,8 +202,9 @@ class Races:
             self._settle(job, result, now)
         elif not self._go_further(job, deadline, now):
             commit = deadline - rules.commit_s
-            stall = stalled_at(challenger, desk.rates, desk.jobs_on(challenger), rules)
-            desk.timers.put(job.spec.id, commit if commit > now else max(stall, now + LOOK_AGAIN_S))
+            sure = surely_at(challenger, desk.rates, desk.jobs_on(challenger))
+            times = [at for at in (commit, sure) if at > now]
+            desk.timers.put(job.spec.id, min(times) if times else now + LOOK_AGAIN_S)
 
     def _is_hopeless(self, job: JobRecord, run: Run, deadline: float) -> bool:
         return is_hopeless(run, self._desk.rates, self._desk.jobs_on(run), job.remaining_s, deadline)
@@ -220,7 +221,7 @@ class Races:
         rules = desk.settings.handover
         begin = start_at(deadline, found, desk.rates, rules)
         sure = surely_at(challenger, desk.rates, desk.jobs_on(challenger))
-        if now < begin or sure <= deadline - rules.commit_s or (now < sure and deadline < now):
+        if now < begin or now < sure <= deadline - rules.commit_s:
             return False
         self._settle(job, Verdict.CHALLENGER, now)
         if job.state is JobState.RUNNING:
@@ -256,7 +257,7 @@ class Races:
         self._desk.emit(Settle(job.spec.id, job.stream.spec.id, winner.engine, winner.worker_id, reason), "challenger")
         self._desk.switch_to(job.stream, winner.engine, now)
         if job.stream.spec.budget.sticky:
-            self._recall(job, winner.engine, now)
+            self._room.recall_behind(job, winner.engine, now)
 
     def _after_settling(self, job: JobRecord, now: float) -> None:
         assert job.leader is not None
@@ -264,24 +265,6 @@ class Races:
             self._complete(job, now)
         else:
             self.review(job, now)
-
-    def _recall(self, job: JobRecord, engine: EngineName, now: float) -> None:
-        """A voice that must not change back: segments behind this one that another engine has begun to make are taken back."""
-        desk, stream = self._desk, job.stream
-        behind = list(stream.active.values())
-        behind = behind[behind.index(job) + 1 :]
-        for other in reversed(behind):
-            if other.state is not JobState.RUNNING or other.leader is None or other.leader.engine == engine:
-                continue
-            run = other.leader
-            desk.fleet.release(run.worker_id, other.spec.id, now)
-            desk.emit(CancelJob(other.spec.id, stream.spec.id, run.worker_id, run.engine, Reason.STICKY), "sticky")
-            self._room.leave_line(stream)
-            other.leader, other.base_s = None, 0.0
-            other.move(JobEvent.REQUEUED)
-            del stream.active[other.spec.id]
-            stream.queue.appendleft(other)
-        self._room.arm(stream, now)
 
     # the rest
 

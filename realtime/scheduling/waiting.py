@@ -12,7 +12,7 @@ Only the first waiting segment of a stream is in a queue. Cost per decision: O(l
 
 from __future__ import annotations
 
-from realtime.scheduling.actions import Dispatch, Fail, HandOver, Reason, Shed
+from realtime.scheduling.actions import CancelJob, ChangeQuality, Dispatch, Fail, HandOver, Reason, Shed
 from realtime.scheduling.desk import Desk
 from realtime.scheduling.fleet import Worker
 from realtime.scheduling.handover import start_at
@@ -98,7 +98,7 @@ class WaitingRoom:
         for is_new in (False, True):
             self._queues_of(engine)[job.stream.spec.priority, is_new].drop(job.spec.id)
 
-    def leave_line(self, stream: Stream) -> None:
+    def _leave_line(self, stream: Stream) -> None:
         """Take the stream's next segment out of every queue: another one will be the next."""
         if stream.queue:
             self.leave(stream.queue[0])
@@ -163,6 +163,8 @@ class WaitingRoom:
         worker = desk.fleet.pick(engine, is_rescue=is_rescue)
         may_use_reserve = now >= urgent_at and (engine == job.stream.spec.chain[0] or not self._is_newcomer(job))
         if worker is None or not (may_use_reserve or self._has_spare(engine)):
+            if may_use_reserve:
+                self._make_room(engine)
             return False
         choice = self._choose(job, worker, deadline, now)
         other = None if choice.is_in_time else self._better_elsewhere(job, engine, deadline, now)
@@ -172,6 +174,18 @@ class WaitingRoom:
             return True
         self.start(job, worker, choice.rung.level, deadline, now)
         return True
+
+    def _make_room(self, engine: EngineName) -> None:
+        """Lower the quality of runs that fill a worker by their slowness, where the engine can do that in mid-segment."""
+        worker = self._desk.fleet.any_of(engine)
+        if worker is None or not worker.card.can_adjust or len(worker.runs) >= worker.slots:
+            return
+        fastest = tuple(worker.card.rates)[-1]
+        for job_id, level in list(worker.runs.items()):
+            run = self._desk.jobs[job_id].run_of(engine) if worker.slots_at[level] <= len(worker.runs) else None
+            if run is not None and run.worker_id == worker.card.id:
+                run.level = worker.runs[job_id] = fastest
+                self._desk.emit(ChangeQuality(job_id, worker.card.id, engine, fastest), fastest)
 
     def start(self, job: JobRecord, worker: Worker, level: str, deadline: float, now: float) -> None:
         """Give a waiting segment or an orphan to a worker."""
@@ -204,6 +218,26 @@ class WaitingRoom:
         if stream.spec.chain[stream.place] != card.engine:
             self._note_engine(stream, card.engine, now)
         desk.timers.put(job.spec.id, now)
+        if is_orphan and stream.spec.budget.sticky:
+            self.recall_behind(job, card.engine, now)
+        self.arm(stream, now)
+
+    def recall_behind(self, job: JobRecord, engine: EngineName, now: float) -> None:
+        """A voice that must not change back: segments behind this one that another engine has begun to make are taken back."""
+        desk, stream = self._desk, job.stream
+        behind = list(stream.active.values())
+        behind = behind[behind.index(job) + 1 :]
+        for other in reversed(behind):
+            if other.state is not JobState.RUNNING or other.leader is None or other.leader.engine == engine:
+                continue
+            run = other.leader
+            desk.fleet.release(run.worker_id, other.spec.id, now)
+            desk.emit(CancelJob(other.spec.id, stream.spec.id, run.worker_id, run.engine, Reason.STICKY), "sticky")
+            self._leave_line(stream)
+            other.leader, other.base_s = None, 0.0
+            other.move(JobEvent.REQUEUED)
+            del stream.active[other.spec.id]
+            stream.queue.appendleft(other)
         self.arm(stream, now)
 
     def _note_engine(self, stream: Stream, engine: EngineName, now: float) -> None:
