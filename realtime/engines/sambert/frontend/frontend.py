@@ -104,7 +104,7 @@ class _Builder:
         size = item.end - item.start
         for start, end, phones in english.words_of(item.text):
             # A transliteration is longer or shorter than its source; its words share the source's characters.
-            span = (item.start + start * size // len(item.text), item.start + -(-end * size // len(item.text)))
+            span = (item.start + start * size // len(item.text), item.start + end * size // len(item.text))
             self._keep(english.syllabify(phones, *span))
 
     def _mark(self, item: Item) -> None:

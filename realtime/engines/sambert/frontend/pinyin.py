@@ -60,6 +60,7 @@ def read(words: Sequence[Word]) -> None:
             Hanzi(char, plain, tone, word.start + k, word.start + k + 1)
             for k, (char, (plain, tone)) in enumerate(zip(word.text, pairs, strict=True))
         ]
+    _repeated_verbs(words)
 
 
 def is_readable(char: str) -> bool:
@@ -73,6 +74,7 @@ def _of_word(word: str) -> tuple[tuple[str, int], ...]:
     if whole is not None:
         return whole
     pairs = list(library(word) or tuple(pair for char in word for pair in (library(char) or (("en", 5),))))
+    _correct(word, pairs)
     at = 0
     while at < len(word) - 1:
         for size in range(min(MAX_TABLE_WORD, len(word) - at), 1, -1):
@@ -84,6 +86,32 @@ def _of_word(word: str) -> tuple[tuple[str, int], ...]:
         else:
             at += 1
     return tuple(pairs)
+
+
+# 得 ends these words in full; as the second character of any other it is the particle (长得, 显得).
+_FULL_DE = frozenset("取得 获得 所得 心得 难得 夺得 赢得 博得 求得 购得 自得 相得 不得 只得 应得 分得 贪得 使不得".split())
+
+
+def _correct(word: str, pairs: list[tuple[str, int]]) -> None:
+    """What the library gets wrong where it knows no phrase, in place."""
+    if len(word) == 2 and word[1] == "得" and word not in _FULL_DE:
+        pairs[1] = ("de", 5)
+    if len(word) == 3 and word[2] == "地" and word[0] == word[1]:
+        pairs[2] = ("de", 5)
+    if len(word) == 2 and (word[0] in NUMERALS or word[0] in "几每") and word[1] in _MEASURES:
+        pairs[1] = _MEASURES[word[1]]
+    for i, char in enumerate(word):
+        if char == "长" and len(word) > 1 and i and word[i - 1] in "很太多更最较不好颇够挺":
+            pairs[i] = ("chang", 2)
+
+
+def _repeated_verbs(words: Sequence[Word]) -> None:
+    """数一数, 量一量: what is done a little is a verb, however the words were cut."""
+    chars = [one for word in words for one in word.readings if not one.is_given]
+    for a, middle, b in zip(chars, chars[1:], chars[2:], strict=False):
+        if middle.char in "一了" and a.char == b.char and a.char in _VERBS:
+            for one in (a, b):
+                one.pinyin, one.tone = _VERBS[a.char]
 
 
 # --- single characters with several readings, by tag and neighbour ---
@@ -122,7 +150,10 @@ def _single(words: Sequence[Word], i: int) -> tuple[tuple[str, int], ...] | None
         pair = ("huan", 2)
     if pair is None and word.text == "长" and before is not None and before.text[-1:] in _TITLES and before.tag.startswith("n"):
         pair = ("zhang", 3)
-    if pair is None and word.text in _VERBS and word.tag.startswith("v"):
+    if pair is None and word.text == "长" and after is not None and after.text[:1] in "得大高出成了着":
+        pair = ("zhang", 3)
+    is_verb = word.tag.startswith("v") or (after is not None and after.text in ("了", "着", "过"))
+    if pair is None and word.text in _VERBS and is_verb:
         pair = _VERBS[word.text]
     pair = pair or _DEFAULTS.get(word.text)
     return (pair,) if pair else None

@@ -37,6 +37,8 @@ CLAUSE_MARKS = frozenset("、，,；;：:—–()（）「」『』[]【】《�
 SENTENCE_MARKS = frozenset("。！？!?…\n\r\u2028\u2029｡")
 # Marks that change nothing in speech; what stands on either side is another word anyway.
 SILENT_MARKS = frozenset("\"'“”‘’‹›«»·•‧・-‐‑‒―_*#^`|\\/+=<>@&%$€£¥￥©®™°§¶†‡")
+# Blanks, marks upon other characters, and characters that only control (joiners, directions).
+_SILENT_CATEGORIES = frozenset(("Zs", "Zl", "Zp", "Mn", "Mc", "Me", "Cc", "Cf"))
 _HAN = re.compile(r"[\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _LATIN = re.compile(r"[A-Za-z]+(?:['’\-][A-Za-z]+)*")
 _DIGIT_NAMES = dict(zip("0123456789", "零一二三四五六七八九", strict=True))
@@ -78,7 +80,7 @@ def _one(text: str, at: int, language: str, out: list[Item], unspoken: Counter[s
             out.append(Item(Kind.LATIN, _ENGLISH_DIGITS[char], at, at + 1))
         else:
             _extend(out, Kind.HAN, _DIGIT_NAMES[char], at)
-    elif not (char.isspace() or char == "." or char in SILENT_MARKS or unicodedata.category(char)[0] in "CZM"):
+    elif not (char.isspace() or char == "." or char in SILENT_MARKS or unicodedata.category(char) in _SILENT_CATEGORIES):
         _foreign(char, at, out, unspoken)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from realtime.engines.sambert.frontend.dictionary import cut, frequency
@@ -13,13 +14,46 @@ MAX_SYLLABLES = 4
 MAX_WITH_PARTICLES = 6
 
 
+# Numbers as wetext writes them out. Two digits alone are no number (五一 is a holiday), nor are 千万 and 万一; 三点一刻 is a time.
+_DIGIT, _ANY = "零〇一二三四五六七八九幺", "零〇一二两三四五六七八九十百千万亿"
+_NUMBER = re.compile(
+    rf"(?:(?:[一二两三四五六七八九][十百千万亿]|十[一二三四五六七八九])[{_ANY}]*|[{_DIGIT}]{{3,}})(?:点[{_DIGIT}]+(?![十刻分]))?"
+    rf"|[{_DIGIT}]点[{_DIGIT}]+(?![十刻分{_DIGIT}])"
+)
+
+
 def segment(text: str, start: int) -> list[Word]:
-    """Words with tags of a run of Chinese characters that begins at position `start`."""
-    out = []
-    for word, tag in cut(text):
-        out.append(Word(word, tag, start))
-        start += len(word)
+    """Words with tags of a run of Chinese characters that begins at position `start`; written-out numbers are one word each."""
+    out: list[Word] = []
+    at = 0
+    for number in [*_NUMBER.finditer(text), None]:
+        end = number.start() if number else len(text)
+        for word, tag in cut(text[at:end]) if end > at else ():
+            out += _split(Word(word, tag, start + at))
+            at += len(word)
+        if number:
+            out.append(Word(number.group(), "m", start + at))
+            at = number.end()
     return out
+
+
+_GLUED = {"地": "uv", **dict.fromkeys("我你他她它您", "r")}
+
+
+def _placed(text: str) -> list[tuple[int, tuple[str, str]]]:
+    out, at = [], 0
+    for pair in cut(text):
+        out.append((at, pair))
+        at += len(pair[0])
+    return out
+
+
+def _split(word: Word) -> list[Word]:
+    """The model of unknown words likes to glue a pronoun or the adverbial particle to the verb behind it (他长, 地说)."""
+    if len(word.text) > 1 and word.text[0] in _GLUED and not frequency(word.text):
+        first = Word(word.text[0], _GLUED[word.text[0]], word.start)
+        return [first, *(Word(text, tag, word.start + 1 + i) for i, (text, tag) in _placed(word.text[1:]))]
+    return [word]
 
 
 def tiles(word: str) -> list[int]:
@@ -27,7 +61,7 @@ def tiles(word: str) -> list[int]:
     n = len(word)
     if n < 4:
         return [n]
-    if all(char in NUMERALS for char in word):
+    if is_number(word):
         return _numeral_tiles(word)
     # best[i]: (number of tiles, -total frequency, lengths) of the first i characters.
     best: list[tuple[int, int, list[int]] | None] = [(0, 0, [])] + [None] * n
@@ -47,6 +81,11 @@ def tiles(word: str) -> list[int]:
 def _numeral_tiles(word: str) -> list[int]:
     """Digit strings in groups of three or four (eleven digits, a phone number: 3 4 4); other numbers after their units."""
     n = len(word)
+    if n <= MAX_SYLLABLES:
+        return [n]
+    whole, point, _ = word.partition("点")
+    if point:
+        return [*tiles(whole), n - len(whole)]
     if all(char in DIGITS for char in word):
         if n == 11:
             return [3, 4, 4]
@@ -61,6 +100,7 @@ def _numeral_tiles(word: str) -> list[int]:
     return [*out, size] if size else out
 
 
+_MEASURES = frozenset("度元分角块毛岁年月日号点秒米克斤里吨升人次")
 _LOCALISERS = frozenset("里上下中边内外")
 _PARTICLES = frozenset("的地得了着过们吗呢吧啊呀哦嘛啦哇")
 
@@ -112,11 +152,13 @@ def _joins(group: _Group, token: Word) -> bool:
         return False
     if added == 1 and (token.tag.startswith(("u", "y")) or token.text in _PARTICLES):
         return size + added <= MAX_WITH_PARTICLES
+    if last.text == "第" and is_number(token.text):
+        return size + added <= MAX_SYLLABLES
+    if is_number(last.text) and added == 1 and (token.tag[:1] in ("q", "m") or token.text in _MEASURES):
+        return size + added <= MAX_SYLLABLES + 1
     if size + added > MAX_SYLLABLES:
         return False
     if added == 1 and token.tag.startswith("f") and token.text in _LOCALISERS:
-        return True
-    if _is_number(last) and _is_count(token):
         return True
     if group.is_single and added == 1:
         pair = (last.tag[:1], token.tag[:1])
@@ -124,10 +166,6 @@ def _joins(group: _Group, token: Word) -> bool:
     return False
 
 
-def _is_number(token: Word) -> bool:
-    return all(char in NUMERALS for char in token.text)
-
-
-def _is_count(token: Word) -> bool:
-    """A measure word, or a further part of the same number."""
-    return (len(token.text) == 1 and token.tag[:1] in ("q", "m")) or (_is_number(token) and len(token.text) == 1)
+def is_number(word: str) -> bool:
+    """Whether a word is a written-out number."""
+    return all(char in NUMERALS or char == "点" for char in word) and word != "点"
