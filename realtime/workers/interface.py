@@ -60,7 +60,8 @@ class LevelRate:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """One worker as `/v1/workers` shows it. `info` is None and `rates` empty before READY; `restarts` counts its slot's."""
+    """One worker as `/v1/workers` shows it. `info` is None and `rates` empty before READY, `doing` says how far it is;
+    `restarts` counts its slot's."""
 
     id: WorkerId
     engine: EngineName
@@ -73,6 +74,7 @@ class WorkerStatus:
     load_s: float = 0.0
     restarts: int = 0
     last_error: str = ""
+    doing: str = ""
 
     @property
     def is_ready(self) -> bool:

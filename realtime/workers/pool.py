@@ -44,7 +44,7 @@ LEAVE_S = 2.0  # at the end, so long for a worker to leave by itself before it i
 PLAN_TIMEOUT_S = 5.0  # a plan takes milliseconds; a step before it may take its while
 MAX_PLANS = 64  # per worker
 FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.25, 30.0  # doubled from one failed start to the next
-STABLE_S = 10.0  # a worker that served so long, or spoke, failed for a reason of its own
+STABLE_S = 10.0  # a worker that served so long, spoke or was broken on purpose is replaced at once
 
 
 @dataclass(slots=True)
@@ -95,9 +95,11 @@ class Pool:
     async def __aexit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> bool | None:
         assert self._tasks is not None
         self._tasks.cancel_scope.cancel()
-        is_foreign = isinstance(value, Exception)  # an error of the body is not the task group's to wrap
         try:
-            return await self._tasks.__aexit__(*((None, None, None) if is_foreign else (kind, value, trace)))
+            if isinstance(value, Exception):  # an error of the body: not the task group's to wrap, nor to swallow
+                await self._tasks.__aexit__(None, None, None)
+                return False
+            return await self._tasks.__aexit__(kind, value, trace)
         finally:
             with anyio.CancelScope(shield=True):
                 await self._stop_all()
@@ -211,8 +213,8 @@ class Pool:
                 ready_at = self._clock.now()
                 while not worker.is_lost and await self._look(slot, worker) is not Health.REPLACE:
                     pass
-                if worker.has_spoken or self._clock.now() - ready_at > STABLE_S:
-                    slot.failures = 0
+                is_stable = worker.has_spoken or self._clock.now() - ready_at > STABLE_S
+                slot.failures = 0 if is_stable else min(slot.failures, 1)  # it can start: no need to wait long
             if worker.is_lost:
                 await self._bury(slot, worker)
             else:

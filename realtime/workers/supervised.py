@@ -117,11 +117,13 @@ class Child:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         status = self._process.wait()
-        while not self._is_over and (data := self._receive()):
-            self._feed(data)
-        self._finish(LossReason.DIED, _describe(status))
-        self._close_socket()
-        self._exited.set()
+        try:
+            while not self._is_over and (data := self._receive()):
+                self._feed(data)
+            self._finish(LossReason.DIED, _describe(status))
+        finally:
+            self._close_socket()
+            self._exited.set()
 
     def _closed_but_alive(self) -> None:
         if not self._exited.is_set() and not self._is_over:
@@ -140,13 +142,19 @@ class Child:
 
     def _feed(self, data: bytes) -> None:
         self.bytes_received += len(data)
+        is_read = False
         try:
             for message in self._reader.push(data):
                 if self._is_over:
-                    return
+                    break
                 self._on_message(message)
+            is_read = True
         except m.Garbled as error:
+            is_read = True
             self.kill(LossReason.GARBLED, error.message)
+        finally:
+            if not is_read:  # the callback raised: the loop reports that, and the messages behind it still count
+                self._loop.call_soon(self._feed, b"")
 
     def _flush(self) -> None:
         try:

@@ -170,6 +170,7 @@ class Worker:
     def inject(self, fault: Fault) -> None:
         """Send a fault."""
         if self._child is not None:
+            self.has_spoken = True  # what comes of it is no sign of a worker that can't serve
             self._child.send(m.DoFault(fault))
 
     def reload(self) -> None:
@@ -232,6 +233,7 @@ class Worker:
             self.load_s,
             restarts,
             last_error,
+            self.doing,
         )
 
     # ---- what the process says

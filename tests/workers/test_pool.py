@@ -5,6 +5,7 @@ Every wait is for an event, bounded by a limit that only a failure reaches.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -400,6 +401,26 @@ class TestExceptions:
         assert watch.of("b")[-1] == Done("b", 800)
 
 
+class TestTheCallback:
+    async def test_what_it_raises_reaches_the_loop_and_no_event_is_lost(self) -> None:
+        watch = Watch(beacon())
+        complaints: list[str] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(str(context["exception"])))
+        async with watch.pool:
+            worker = await watch.ready()
+            deliver = watch.pool.on_event
+
+            def raises(event: PoolEvent) -> None:
+                deliver(event)
+                raise RuntimeError("a bug of the owner")
+
+            watch.pool.on_event = raises
+            watch.pool.start_job(worker, a_job())
+            await watch.until(lambda: watch.is_over("j"))
+            assert decode(watch.sound("j"), 24000) == "你好, world"
+        assert set(complaints) == {"a bug of the owner"}
+
+
 class TestMemory:
     async def test_the_replacement_is_ready_before_the_old_one_leaves(self) -> None:
         watch = Watch(talker(rss_limit_mb=150.0))
@@ -474,6 +495,13 @@ class TestStarting:
             async with watch.pool:
                 await anyio.lowlevel.checkpoint()
             assert [loss.reason for loss in watch.losses] in ([], [LossReason.STOPPED], [LossReason.DIED])
+
+    async def test_an_error_of_the_owner_comes_out_as_it_is(self) -> None:
+        watch = Watch(beacon())
+        with pytest.raises(KeyError, match="mine"):
+            async with watch.pool:
+                await watch.ready()
+                raise KeyError("mine")
 
     async def test_cancelling_the_owner_leaves_nothing(self) -> None:
         watch = Watch(beacon())
