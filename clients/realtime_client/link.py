@@ -22,8 +22,9 @@ from realtime_client.errors import KINDS, ConnectionLost, error_from
 STREAM_PATH = "/v1/stream"
 OPEN_S = 10.0
 """Precedent: `websockets` and most HTTP clients give a handshake 10 s."""
-PING_S = 10.0
-"""A dead peer is noticed within two of these. Precedent: gRPC keepalives 10 s, websockets 20 s."""
+PING_S, PONG_S = 2.5, 5.0
+"""A hung peer is noticed within 7.5 s: before the 8 s of sound are played that a service sends ahead by default. A busy one has 5 s to
+answer, as long as Pipecat gives a send."""
 
 
 def stream_url(url: str) -> str:
@@ -60,7 +61,7 @@ class Link:
                     compression=None,  # sound does not deflate
                     open_timeout=None,
                     ping_interval=PING_S,
-                    ping_timeout=PING_S,
+                    ping_timeout=PONG_S,
                 )
                 return await cls._greeted(socket)
         except InvalidStatus as error:
