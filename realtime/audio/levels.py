@@ -17,6 +17,7 @@ OFFSET = 0.3
 JUDGED_FROM = 400  # samples: in less than two periods of a low voice even clean sound may have an offset or sit at its peak
 FLAT = 1e-4
 NOISE_DB = -10.0  # fricatives are noise too, but 10 dB and more below the vowels, which peak at full scale
+JUDGED_SAMPLES = 1024  # of a chunk; noise is noise from its first samples on
 NOISE_FLATNESS = 0.3  # geometric over arithmetic mean of the spectrum: white noise has 0.56, voices and tones under 0.05
 
 # A bend counts as a click if it is more than this many times the largest nearby, and at least this large. Measured on a minute of espeak:
@@ -81,7 +82,7 @@ def is_garbage(samples: Samples, *, expects_speech: bool = False) -> str | None:
     """
     if not len(samples):
         return "silence" if expects_speech else None
-    if not np.isfinite(samples).all():
+    if not np.isfinite(samples.sum()):
         return "nan"
     if len(samples) >= JUDGED_FROM and (fault := _waveform_fault(samples)):
         return fault
@@ -89,9 +90,12 @@ def is_garbage(samples: Samples, *, expects_speech: bool = False) -> str | None:
 
 
 def _waveform_fault(samples: Samples) -> str | None:
-    if np.mean(np.abs(samples) >= CLIPPED_AT) > CLIPPED_SHARE:
+    peak = max(float(samples.max()), -float(samples.min()))
+    if peak >= CLIPPED_AT and np.mean(np.abs(samples) >= CLIPPED_AT) > CLIPPED_SHARE:
         return "clipping"
-    mean, spread = float(samples.mean(dtype=np.float64)), float(samples.std(dtype=np.float64))
+    mean = float(samples.mean())
+    spread = float(np.dot(samples, samples)) / len(samples) - mean * mean
+    spread = max(0.0, spread) ** 0.5 if abs(mean) > 100 * FLAT else 1.0  # the rest of a sum is too coarse where it matters not
     if abs(mean) > OFFSET:
         return "offset"
     if abs(mean) > 100 * FLAT and spread < FLAT:
@@ -103,7 +107,7 @@ def _is_noise(samples: Samples) -> bool:
     """Whether a stretch is loud white noise, as broken weights make it. Costs one FFT of what is loud enough."""
     if rms_db(samples) < NOISE_DB:
         return False
-    power = np.square(np.abs(np.fft.rfft(samples))[1:]) + 1e-20
+    power = np.square(np.abs(np.fft.rfft(samples[:JUDGED_SAMPLES]))[1:]) + 1e-20
     return float(np.exp(np.log(power).mean()) / power.mean()) > NOISE_FLATNESS
 
 

@@ -33,7 +33,7 @@ class LoadSpec:
     text: str | None
     frame_ms: int = 100
     sample_rate: int = 24000
-    max_lead_ms: int = 300
+    max_lead_ms: int = 2000
 
 
 @dataclass(slots=True)

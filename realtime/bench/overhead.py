@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from realtime.bench.load import LoadSpec
+from realtime.engines.beacon.voices import PITCH_S
 
 CONFIG = """
 chain = ["beacon"]
@@ -48,7 +49,7 @@ level = "WARNING"
 options = { voices = ["beacon-null"], capacity = 1000, chunk_ms = 2000.0, can_plan = false }
 """
 # Characters per second of the test voice.
-CHARACTERS_PER_S = 15.625
+CHARACTERS_PER_S = 1 / PITCH_S
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
+from starlette.types import Send
 from starlette.websockets import WebSocket, WebSocketState
 
 from realtime import metrics
@@ -38,10 +39,12 @@ WATCH_S = 1.0
 class Connection:
     """Serve one accepted socket until either side closes it."""
 
-    def __init__(self, websocket: WebSocket, subprotocol: str, gateway: Gateway, label: str, api_key: str = "") -> None:
+    def __init__(self, websocket: WebSocket, send: Send, subprotocol: str, gateway: Gateway, api_key: str = "") -> None:
+        """`send` is the server's own ASGI callable: frames skip the framework's wrappers, which cost as much as the frame."""
         self._socket = websocket
+        self._asgi_send = send
         self._gateway = gateway
-        self._label = label
+        self._label = f"{websocket.client.host}:{websocket.client.port}" if websocket.client else "?"
         self._api_key = api_key
         self._dialect = DIALECTS[subprotocol]()
         self._session = Session(limits=limits_of(gateway.settings.limits))
@@ -180,9 +183,9 @@ class Connection:
 
     async def _write(self, message: str | bytes) -> None:
         if isinstance(message, bytes):
-            await self._socket.send({"type": "websocket.send", "bytes": message})
+            await self._asgi_send({"type": "websocket.send", "bytes": message})
         else:
-            await self._socket.send({"type": "websocket.send", "text": message})
+            await self._asgi_send({"type": "websocket.send", "text": message})
 
     # ---- ending ----
 

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from realtime import metrics
@@ -28,7 +29,7 @@ def routes(gateway: Gateway, keeper: Gatekeeper, web_player: Path | None) -> lis
     """Everything the service answers to."""
     guarded = _Guard(keeper)
     listed: list[BaseRoute] = [
-        WebSocketRoute("/v1/stream", _stream(gateway, keeper)),
+        WebSocketRoute("/v1/stream", _Stream(gateway, keeper)),
         Route("/api/tts", speech.endpoint(gateway, keeper), methods=["POST"]),
         Route("/health", _health),
         Route("/ready", _ready(gateway)),
@@ -62,15 +63,22 @@ class _Guard:
         return handler
 
 
-def _stream(gateway: Gateway, keeper: Gatekeeper) -> Callable[[WebSocket], Any]:
-    async def stream(websocket: WebSocket) -> None:
+class _Stream:
+    """`/v1/stream` as a bare ASGI application, so that its frames go straight to the server."""
+
+    def __init__(self, gateway: Gateway, keeper: Gatekeeper) -> None:
+        self._gateway = gateway
+        self._keeper = keeper
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        websocket, gateway = WebSocket(scope, receive, send), self._gateway
         try:
-            keeper.check_origin(websocket.headers)
-            key_id = keeper.identify(websocket.headers, websocket.query_params)
+            self._keeper.check_origin(websocket.headers)
+            key_id = self._keeper.identify(websocket.headers, websocket.query_params)
         except RealtimeError as error:
             await _deny(websocket, 401 if "key" in error.message or "token" in error.message else 403, error.code, error.message)
             return
-        offered = websocket.scope.get("subprotocols", [])
+        offered = scope.get("subprotocols", [])
         chosen = next((name for name in DIALECTS if name in offered), None)
         if chosen is None:
             await _deny(websocket, 400, "protocol_violation", f"offer a subprotocol: {', '.join(DIALECTS)}")
@@ -79,10 +87,7 @@ def _stream(gateway: Gateway, keeper: Gatekeeper) -> Callable[[WebSocket], Any]:
             await _deny(websocket, 503, "overloaded", "no more connections are taken at present")
             return
         await websocket.accept(subprotocol=chosen)
-        label = f"{websocket.client.host}:{websocket.client.port}" if websocket.client else "?"
-        await Connection(websocket, chosen, gateway, label, key_id).serve()
-
-    return stream
+        await Connection(websocket, send, chosen, gateway, key_id).serve()
 
 
 async def _deny(websocket: WebSocket, status: int, code: str, message: str) -> None:
