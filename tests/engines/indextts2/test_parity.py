@@ -21,8 +21,8 @@ def test_reference_stage_is_within_tolerance(golden: Path, stage: str) -> None:
     checks, problems = run_stage(golden / stage)
     assert problems == []
     assert [c for c in checks if not c.is_within] == []
-    expected = {"torch", "onnxruntime"} if stage in ("gpt", "s2mel", "bigvgan", "chain") else {"torch"}
-    assert {c.runtime for c in checks} == expected
+    runtimes = {c.runtime.split("/")[0] for c in checks}
+    assert runtimes == ({"torch", "onnxruntime", "serving"} if stage in ("gpt", "s2mel", "bigvgan", "chain") else {"torch"})
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from realtime.engines.indextts2.checkpoint import parity_gpt, parity_graphs, parity_sound
+from realtime.engines.indextts2.checkpoint import parity_gpt, parity_graphs, parity_serving, parity_sound
 from realtime.engines.indextts2.checkpoint.stage import Check, Stage
 from realtime.errors import ModelMissing
 
@@ -25,13 +25,17 @@ STAGES: dict[str, Callable[[Stage], None]] = {
     "chain": parity_sound.chain,
 }
 """Stage folder name -> its checks, in the order of the pipeline."""
-GRAPHS: dict[str, Callable[[Stage], None]] = {
-    "gpt": parity_graphs.gpt,
-    "s2mel": parity_graphs.s2mel,
-    "bigvgan": parity_graphs.bigvgan,
-    "chain": parity_graphs.chain,
+SERVED: dict[str, tuple[Callable[[Stage], None], ...]] = {
+    "gpt": (parity_graphs.gpt, parity_serving.gpt),
+    "s2mel": (parity_graphs.s2mel, parity_serving.s2mel),
+    "bigvgan": (parity_graphs.bigvgan, parity_serving.bigvgan),
+    "chain": (parity_graphs.chain, parity_serving.chain),
 }
-"""The stages that are exported, through ONNX Runtime."""
+"""The stages that are exported, through ONNX Runtime and through the serving runtime in float32."""
+
+
+BREAKS = (ValueError, LookupError, TypeError, ArithmeticError, RuntimeError)
+"""What a runtime may raise on sizes that it can't take: said as a miss of the stage, the others still run."""
 
 
 def parity(directory: Path) -> int:
@@ -75,10 +79,10 @@ def run_stage(folder: Path) -> tuple[list[Check], list[str]]:
     try:
         stage = Stage.open(folder)
         STAGES[folder.name](stage)
-        if folder.name in GRAPHS:
-            GRAPHS[folder.name](stage)
-    except ModelMissing as error:
-        return [], [f"not run: {error}"]
+        for run in SERVED.get(folder.name, ()):
+            run(stage)
+    except (ModelMissing, *BREAKS) as error:
+        return [], [f"not run: {type(error).__name__}: {str(error) or 'no reason given'}"]
     problems = [f"{name}: stored but not compared" for name in stage.unused()]
     return stage.checks, problems if stage.checks else [*problems, "not run: nothing to compare"]
 
@@ -87,4 +91,4 @@ def line(check: Check) -> str:
     """One line of the report."""
     verdict = "ok" if check.is_within else "MISS"
     asked = "identical" if check.tolerance == 0 else f"{check.tolerance:.0e}"
-    return f"{check.stage:15} {check.tensor:28} {check.runtime:11} max abs error {check.error:.2e}  tolerance {asked:9}  {verdict}"
+    return f"{check.stage:15} {check.tensor:28} {check.runtime:14} max abs error {check.error:.2e}  tolerance {asked:9}  {verdict}"

@@ -92,6 +92,12 @@ class Stage:
         theirs = self.io[name].numpy()
         self.checks.append(Check(self.name, name, runtime, largest_difference(np.asarray(ours), theirs), tolerance))
 
+    def compare_part(self, name: str, row: int, ours: Array, tolerance: float, runtime: str) -> None:
+        """Compare with one row of a stored batch."""
+        self.used.add(name)
+        error = largest_difference(ours, self.io[name][row].numpy())
+        self.checks.append(Check(self.name, f"{name}[{row}]", runtime, error, tolerance))
+
     def unused(self) -> list[str]:
         """Tensors that were neither read nor compared."""
         return sorted(set(self.io) - self.used)
