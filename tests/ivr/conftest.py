@@ -1,0 +1,176 @@
+"""Real phones for tests: baresip processes, started on free ports with a folder of their own, driven over their control port."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import shutil
+import socket
+import wave
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+MODULES = "/usr/lib/baresip/modules"
+CONFIG = """\
+sip_listen 127.0.0.1:{sip}
+module_path {modules}
+module g711.so
+module aufile.so
+module sndfile.so
+module_tmp uuid.so
+module_tmp account.so
+module_app menu.so
+module_app ctrl_tcp.so
+ctrl_tcp_listen 127.0.0.1:{control}
+audio_source aufile,{source}
+ausrc_srate 8000
+auplay_srate 8000
+rtp_ports {rtp}-{rtp_last}
+snd_path {folder}
+jitter_buffer_delay 3-6
+"""
+_bases = itertools.count(0)
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
+    """A port that nobody has now."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def write_wav(path: Path, samples: npt.NDArray[np.int16]) -> None:
+    """8 kHz mono 16 bit, what `aufile` reads."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(samples.tobytes())
+
+
+class Phone:
+    """A baresip. `dial`, `press`, `hang_up`; `heard` is its recording of what it decoded."""
+
+    def __init__(self, folder: Path, sip_port: int, control_port: int) -> None:
+        self.folder, self.sip_port, self._control_port = folder, sip_port, control_port
+        self.events: list[dict[str, object]] = []
+        self.uri = f"sip:bob@127.0.0.1:{sip_port}"
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+
+    async def connect(self) -> None:
+        """Reach the control port of the process that was just started."""
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._control_port)
+                    break
+                except OSError:
+                    await asyncio.sleep(0.05)
+        self._listening = asyncio.create_task(self._listen())
+
+    async def aclose(self) -> None:
+        if self._listening is not None and self._writer is not None:
+            self._writer.close()
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
+
+    async def command(self, command: str, params: str = "") -> None:
+        assert self._writer is not None
+        data = json.dumps({"command": command, "params": params}).encode()
+        self._writer.write(b"%d:%s," % (len(data), data))
+        await self._writer.drain()
+
+    async def dial(self, uri: str) -> None:
+        await self.command("dial", uri)
+
+    async def press(self, key: str) -> None:
+        await self.command("sndcode", key)
+
+    async def hang_up(self) -> None:
+        await self.command("hangup")
+
+    async def wait_for(self, kind: str, seconds: float = 10) -> dict[str, object]:
+        """The first event of a kind (CALL_ESTABLISHED, CALL_CLOSED ..) since the last such wait."""
+        async with asyncio.timeout(seconds):
+            while True:
+                for event in self.events:
+                    if event.get("type") == kind:
+                        self.events.remove(event)
+                        return event
+                self._changed.clear()
+                await self._changed.wait()
+
+    def heard(self) -> npt.NDArray[np.int16]:
+        """What came out of the decoder, of the latest call; complete when the phone has stopped or the call is over."""
+        files = sorted(self.folder.glob("dump-*-dec.wav"))
+        assert files, "the phone recorded nothing"
+        data = files[-1].read_bytes()  # the header's length is written at the end only
+        return np.frombuffer(data[44 : 44 + (len(data) - 44) // 2 * 2], "<i2")
+
+    async def _listen(self) -> None:
+        assert self._reader is not None
+        while True:
+            try:
+                length = int((await self._reader.readuntil(b":"))[:-1])
+                message = json.loads(await self._reader.readexactly(length))
+                await self._reader.readexactly(1)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                return
+            self.events.append(message)
+            self._changed.set()
+
+
+MakePhone = Callable[..., Awaitable[Phone]]
+
+
+@pytest.fixture
+async def make_phone(tmp_path: Path) -> AsyncIterator[MakePhone]:
+    """`await make_phone(answers=True, says=samples)`: a running baresip, stopped when the test ends."""
+    if shutil.which("baresip") is None or not Path(MODULES).is_dir():
+        pytest.skip("baresip is not installed: apt install --no-install-recommends baresip-core")
+    async with AsyncExitStack() as stack:
+
+        async def make(*, answers: bool = True, says: npt.NDArray[np.int16] | None = None, codecs: str = "pcmu/8000/1,pcma/8000/1") ->
+        Phone:
+            return await stack.enter_async_context(_phone(tmp_path / f"phone{next(_bases)}", answers, says, codecs))
+
+        yield make
+
+
+@asynccontextmanager
+async def _phone(folder: Path, answers: bool, says: npt.NDArray[np.int16] | None, codecs: str) -> AsyncIterator[Phone]:
+    folder.mkdir()
+    sip, control, rtp = free_port(), free_port(socket.SOCK_STREAM), 30000 + (os.getpid() * 7 + next(_bases) * 100) % 20000 // 2 * 2
+    source = folder / "source.wav"
+    write_wav(source, np.zeros(8000 * 60, np.int16) if says is None else says)
+    text = CONFIG.format(sip=sip, modules=MODULES, control=control, source=source, rtp=rtp, rtp_last=rtp + 50, folder=folder)
+    (folder / "config").write_text(text)
+    mode = "auto" if answers else "manual"
+    (folder / "accounts").write_text(f"<sip:bob@127.0.0.1:{sip}>;regint=0;answermode={mode};audio_codecs={codecs}\n")
+    with (folder / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            "baresip", "-f", str(folder), "-t", "100", stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+        )
+    phone = Phone(folder, sip, control)
+    try:
+        await phone.connect()
+        yield phone
+    finally:
+        await phone.aclose()
+        if process.returncode is None:
+            process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), 5)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
