@@ -271,7 +271,8 @@ class Flushed:
 
 @dataclass(frozen=True, slots=True)
 class TextPaused:
-    """Input backpressure: send no more text of this utterance until `text_resumed`. Text already under way is taken."""
+    """Input backpressure: send no more text of this utterance until `text_resumed`. Text already under way is taken, within reason:
+    a client with pages of text at hand sends a thousand characters and a `ping`, and goes on at the `pong`."""
 
     utterance: Id
     held_characters: Annotated[int, position("Characters held unspoken")] = 0
@@ -304,7 +305,11 @@ class Underruns:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The end: all text is spoken and all audio sent. `ttfa_ms` is absent when there was nothing to be heard."""
+    """The end: all text is spoken and all audio sent. `ttfa_ms` is absent when there was nothing to be heard.
+
+    Comes after `end`; or without one, when no text came for so long that the service took it for the end. Text that crossed such a
+    `done` was not taken: open another utterance from `usage.characters` on.
+    """
 
     utterance: Id
     usage: Annotated[Usage, Rule("What it cost")]

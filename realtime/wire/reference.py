@@ -87,8 +87,8 @@ may then be used again.
   closes it (1008).
 * After `cancel`, text, flushes and ends of that utterance are ignored, so that a barge-in may race the task that feeds text. Audio
   that was under way may still arrive: drop it. If the end was under way, `done` comes instead of `cancelled`.
-* After the end, `played` and `cancel` are ignored; after `error` and `cancelled`, text as well. The last {remembered} ended utterances
-  are known this way; for older ids such a message is an error.
+* After the end, `played`, `cancel` and text are ignored. The last {remembered} ended utterances are known this way; for older ids such a
+  message is an error.
 * Resuming after a lost connection: open again with the text that was not heard, and give the heard text as `context`.
 * `text_paused` asks for no more text until `text_resumed`; text beyond the limits of `ready` is an error.
 """

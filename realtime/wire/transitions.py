@@ -98,6 +98,7 @@ TABLE: dict[UtteranceState, dict[type[Event], UtteranceState]] = {
         Flushed: U.SPEAKING,
         TextPaused: U.SPEAKING,
         TextResumed: U.SPEAKING,
+        Done: U.DONE,
         Error: U.FAILED,
     },
     U.FINISHING: {
@@ -119,8 +120,9 @@ TABLE: dict[UtteranceState, dict[type[Event], UtteranceState]] = {
 }
 
 CROSSING: dict[Role, dict[UtteranceState, dict[type[Event], UtteranceState]]] = {
-    # To a server. Barge-in often comes from another task than the one that feeds text, so text may also trail a cancel.
-    Role.SERVER: {state: {AppendText: state, Flush: state, End: state} for state in (U.CANCELLING, U.CANCELLED, U.FAILED)},
+    # To a server. Barge-in often comes from another task than the one that feeds text, so text may also trail a cancel; and a service
+    # that waited long enough for text may be done without an `end`.
+    Role.SERVER: {state: {AppendText: state, Flush: state, End: state} for state in (U.CANCELLING, U.DONE, U.CANCELLED, U.FAILED)},
     # To a client: what was under way when its cancel left; and an error about an utterance that it knows to be over.
     Role.CLIENT: {
         U.CANCELLING: {

@@ -54,7 +54,7 @@ SERVER_MAY: dict[UtteranceState, str] = {
     U.FREE: "error",
     U.REQUESTED: "opened error",
     U.REQUESTED_WHOLE: "opened error",
-    U.SPEAKING: f"{SPOKEN} error",
+    U.SPEAKING: f"{SPOKEN} done error",
     U.FINISHING: f"{SPOKEN} done error",
     U.CANCELLING: "cancelled error",
     U.DONE: "",
@@ -64,7 +64,7 @@ SERVER_MAY: dict[UtteranceState, str] = {
 # What is taken but not acted upon: it crossed something of ours, or comes after the end.
 LATE_TO_SERVER: dict[UtteranceState, str] = {
     U.CANCELLING: "text flush end",
-    U.DONE: "played cancel",
+    U.DONE: "played cancel text flush end",
     U.CANCELLED: "played cancel text flush end",
     U.FAILED: "played cancel text flush end",
 }
