@@ -165,6 +165,11 @@ class IndexTts2:
             good[name] = pack.capped(prompt_frames)
         return good
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether there are jobs in progress or events to be fetched."""
+        return bool(self._jobs or self._ready)
+
     # -- private: one step
 
     def _pack(self, voice: str) -> VoicePack:

@@ -58,7 +58,7 @@ def run(engine: IndexTts2, steps: int = 20_000) -> list[EngineEvent]:
     events: list[EngineEvent] = []
     for _ in range(steps):
         events += engine.step()
-        if not engine._jobs and not engine._ready:
+        if not engine.is_busy:
             return events
     raise AssertionError("the engine did not come to an end")
 
