@@ -43,7 +43,7 @@ class Options:
             raise BadOption("indextts2 needs the option `models_dir`")
         models_dir = Path(str(given.pop("models_dir")))
         voices_dir = Path(str(given.pop("voices_dir", models_dir.parent.parent / "voices")))
-        precision = Precision(*(_kind(given, f"{part}_precision") or d for part, d in _defaults()))
+        precision = Precision(*(_kind(given, f"{part}_precision", default) for part, default in _defaults()))
         sampling = _sampling(given)
         folders: dict[str, Any] = {"cache_dir": Path(str(given.pop("cache_dir")))} if "cache_dir" in given else {}
         plain = {f.name: given.pop(f.name) for f in fields(cls) if f.name in given and f.name not in ("precision", "sampling", "cache_dir")}
@@ -81,11 +81,11 @@ def _defaults() -> list[tuple[str, Kind]]:
     return [(f.name, getattr(Precision(), f.name)) for f in fields(Precision)]
 
 
-def _kind(given: dict[str, Any], name: str) -> Kind | None:
+def _kind(given: dict[str, Any], name: str, default: Kind) -> Kind:
     value = given.pop(name, None)
     if value is not None and value not in KINDS:
         raise BadOption(f"indextts2 option {name} must be one of {', '.join(KINDS)}, got {value!r}")
-    return None if value is None else KINDS[value]
+    return default if value is None else KINDS[value]
 
 
 def _sampling(given: dict[str, Any]) -> Sampling:

@@ -94,7 +94,7 @@ def tiny_parts(bpe: bytes) -> RandomParts:
     return RandomParts(
         3,
         tiny_config(),
-        official.VOCODER | {"upsample_initial_channel": 64},
+        official.VOCODER | {"upsample_initial_channel": 32, "upsample_rates": [16, 16], "upsample_kernel_sizes": [32, 32]},
         official.W2V_BERT | {"num_hidden_layers": 1, "intermediate_size": 8},
         (32, 8, 8, 1024),
         bpe=bpe,
