@@ -32,7 +32,7 @@ def load_engine(table: Mapping[str, Any]) -> IndexTts2:
     except (KeyError, ValueError) as error:
         raise ModelMissing(f"{folder.path}: the weights do not fit config.json: {error}; export the model again") from error
     size = int(folder.config["gpt"]["number_text_tokens"])
-    front_end = TextFrontEnd(folder.vocabulary(), size, limit=limit)
+    front_end = TextFrontEnd(folder.vocabulary(), size, folder.glossary(), limit)
     front_end.encode("1 预热 warm up.")
     revision = folder.manifest.revision
     packs = IndexTts2.accepted(voice_pack.read_folder(options.voices_dir), stages, revision, options.prompt_frames)

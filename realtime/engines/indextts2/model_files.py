@@ -26,6 +26,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from realtime.engines.indextts2.normal import Glossary
 from realtime.engines.indextts2.store import Tensors
 from realtime.errors import ModelMissing
 from realtime.models import manifest
@@ -72,6 +73,10 @@ class ModelFolder:
     def vocabulary(self) -> bytes:
         """Content of bpe.model."""
         return (self.path / VOCABULARY).read_bytes()
+
+    def glossary(self) -> Glossary | None:
+        """The terms of glossary.yaml, if the model has one. Raises `ModelMissing` naming its first wrong entry."""
+        return Glossary.read(self.path / GLOSSARY) if GLOSSARY in self.manifest.files else None
 
 
 def write_model(

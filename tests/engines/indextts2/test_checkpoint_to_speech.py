@@ -135,3 +135,14 @@ def test_voices_come_and_go_while_the_engine_runs(home: Path, tmp_path: Path) ->
         assert engine.reload().voices == ()
     finally:
         engine.close()
+
+
+def test_the_checkpoints_glossary_is_spoken(tiny_folder: Path, tmp_path: Path) -> None:
+    (tiny_folder / "glossary.yaml").write_text("TTS: {zh: 天气}\n", encoding="utf-8")
+    export({"x": tiny_folder}, tmp_path / "models" / "indextts2", {"onnx": "off"})
+    engine = engine_of(tmp_path)
+    try:
+        front_end = engine.front_end  # type: ignore[attr-defined]
+        assert front_end.encode("TTS好")[0].ids == front_end.encode("天气好")[0].ids
+    finally:
+        engine.close()
