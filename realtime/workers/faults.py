@@ -26,6 +26,11 @@ class FaultPlan:
         """Wait for the fault's moment."""
         self._waiting.append(fault)
 
+    @property
+    def waiting(self) -> tuple[Fault, ...]:
+        """Faults whose moment has not come."""
+        return tuple(self._waiting)
+
     def forget(self, job_id: JobId) -> None:
         """A job was cancelled; its faults go with it."""
         self._sent_ms.pop(job_id, None)

@@ -37,7 +37,7 @@ from realtime.workers.interface import (
     WorkerState,
     WorkerStatus,
 )
-from realtime.workers.worker import Counts, Health, Worker
+from realtime.workers.worker import Counts, Health, Worker, check_sendable
 
 TICK_S = 0.25  # how often a worker is looked at; an eighth of the step timeout if that is less
 LEAVE_S = 2.0  # at the end, so long for a worker to leave by itself before it is killed (guess)
@@ -250,6 +250,7 @@ class Pool:
         slot.last_error = worker.error or errors.WorkerLost(worker.loss.detail if worker.loss else "lost")
         slot.failures += 1
         slot.try_again = anyio.Event()
+        self._tell_changed()
         if worker.error is not None and not worker.error.retryable:
             slot.is_given_up = True
             self._tell_changed()
@@ -268,7 +269,9 @@ class Pool:
                 await worker.exited()
         for worker in workers:
             worker.kill(LossReason.STOPPED, "it did not leave in time")
-            await worker.exited()
+        with anyio.move_on_after(LEAVE_S):  # the kernel reaps them later if they hang in it
+            for worker in workers:
+                await worker.exited()
         self._workers.clear()
 
     # ---- private
@@ -300,6 +303,7 @@ def _slots_of(spec: WorkerSpec) -> list[_Slot]:
     """A spec's slots, each with its share of the cores. Raises `BadOption`."""
     if spec.count < 1 or spec.step_timeout_s <= 0 or spec.pcm not in ("f32", "s16"):
         raise errors.BadOption(f"workers of {spec.engine}: count from 1, a step timeout over 0, and pcm f32 or s16")
+    check_sendable(spec)
     if spec.cores is not None and (missing := set(spec.cores) - os.sched_getaffinity(0)):
         raise errors.BadOption(f"workers of {spec.engine}: this process may not use cores {sorted(missing)}")
     cores = spec.cores or ()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -52,20 +53,13 @@ class Child:
         self._socket = ours
         boot = {"fd": theirs.fileno(), "parent": os.getpid(), "path": sys.path, "cores": cores, "threads": threads}
         try:
-            # stdout of a library must not mix with what a command prints for machines; both go to stderr
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", str(ENTRY), json.dumps(boot)],
-                stdin=subprocess.DEVNULL,
-                stdout=2,
-                pass_fds=[theirs.fileno()],
-            )
+            self._process, self._pidfd = _start(json.dumps(boot), theirs.fileno())
         except OSError:
             ours.close()
             raise
         finally:
             theirs.close()
         self.pid = self._process.pid
-        self._pidfd = os.pidfd_open(self.pid)
         self._loop.add_reader(self._socket.fileno(), self._readable)
         self._loop.add_reader(self._pidfd, self._process_exited)
         self._rss = psutil.Process(self.pid)
@@ -183,18 +177,23 @@ class Child:
         self._socket.close()
 
 
+def _start(boot: str, fd: int) -> tuple[subprocess.Popen[bytes], int]:
+    """A new interpreter that holds `fd`, and its pidfd. Raises `OSError`, leaving nothing behind."""
+    # stdout of a library must not mix with what a command prints for machines; both go to stderr
+    process = subprocess.Popen([sys.executable, "-P", str(ENTRY), boot], stdin=subprocess.DEVNULL, stdout=2, pass_fds=[fd])
+    try:
+        return process, os.pidfd_open(process.pid)
+    except OSError:
+        process.kill()
+        process.wait()
+        raise
+
+
 def _describe(status: int) -> str:
     """An exit status in words."""
     if status >= 0:
         return f"it exited with status {status}"
     try:
-        return f"it was killed by {signal_name(-status)}"
-    except ValueError:
+        return f"it was killed by {signal.Signals(-status).name}"
+    except ValueError:  # a real-time signal has no name
         return f"it was killed by signal {-status}"
-
-
-def signal_name(number: int) -> str:
-    """`SIGKILL` for 9. Raises `ValueError` for a number that is no signal."""
-    import signal
-
-    return signal.Signals(number).name

@@ -91,10 +91,12 @@ class Worker:
     # ---- life
 
     def launch(self, cores: tuple[int, ...], allow_faults: bool) -> None:
-        """Start the process."""
-        spec = self.spec
-        init = m.Init(spec.engine, spec.factory or spec.engine, spec.options, spec.pcm, spec.is_measured, spec.warm_up_s, allow_faults)
-        self._child = Child(init, cores, spec.threads, self._receive, self._lost)
+        """Start the process; if the system refuses one, this worker is lost at once."""
+        try:
+            self._child = Child(_init_of(self.spec, allow_faults), cores, self.spec.threads, self._receive, self._lost)
+        except OSError as error:
+            self.error = errors.EngineFailed(f"no process could be started: {error}")
+            self._lost(LossReason.START_FAILED, self.error.message)
 
     def look(self, tick_s: float) -> Health:
         """Once per tick: is it alive and within its limits? Kills it if not."""
@@ -152,9 +154,9 @@ class Worker:
             raise errors.BadOption(f"job {job.id!r} is on worker {self.id} already")
         if len(self.jobs) >= self.info.capacity + self.spec.backlog:
             raise errors.Overloaded(f"worker {self.id} has {len(self.jobs)} jobs, which is all it may hold")
+        self._child.send(m.StartJob(job))
         self.jobs[job.id] = job
         self._counts.started += 1
-        self._child.send(m.StartJob(job))
 
     def cancel_job(self, job_id: JobId) -> None:
         """Forget a job; nothing of it is passed on from now on."""
@@ -302,6 +304,19 @@ class Worker:
         self._ping, self._ticks = self._numbers, 0
         if self._child is not None:
             self._child.send(m.Ping(self._numbers))
+
+
+def _init_of(spec: WorkerSpec, allow_faults: bool) -> m.Init:
+    factory = spec.factory or spec.engine
+    return m.Init(spec.engine, factory, spec.options, spec.pcm, spec.is_measured, spec.warm_up_s, allow_faults)
+
+
+def check_sendable(spec: WorkerSpec) -> None:
+    """Raises `BadOption` if the options hold what can't be sent to a process: only numbers, texts, lists and tables can."""
+    try:
+        m.encode(_init_of(spec, False))
+    except (TypeError, ValueError, OverflowError, m.Garbled) as error:
+        raise errors.BadOption(f"options of engine {spec.engine} can't be sent to a worker: {error}") from error
 
 
 def error_from(code: str, message: str) -> errors.RealtimeError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -206,6 +207,7 @@ class TestRefusals:
             [WorkerSpec("beacon", count=0)],
             [WorkerSpec("beacon", pcm="u8")],
             [WorkerSpec("beacon", cores=(4096,))],
+            [WorkerSpec("beacon", {"voices": {object()}})],
             [WorkerSpec("beacon"), WorkerSpec("beacon")],
         ],
     )
@@ -478,6 +480,21 @@ class TestStarting:
                 await watch.pool.wait_ready(["beacon"], LIMIT_S)
             with pytest.raises(errors.BadOption, match="no workers"):
                 await watch.pool.wait_ready(["sambert"], LIMIT_S)
+
+    async def test_a_system_that_refuses_processes_is_asked_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        start, refusals = subprocess.Popen, [OSError(11, "no processes left"), OSError(12, "no memory")]
+
+        def popen(*args: Any, **more: Any) -> Any:
+            if refusals:
+                raise refusals.pop()
+            return start(*args, **more)
+
+        monkeypatch.setattr(subprocess, "Popen", popen)
+        watch = Watch(beacon())
+        async with watch.pool:
+            worker = await watch.ready()
+            assert worker == "beacon-0.2"
+        assert [loss.reason for loss in watch.losses[:2]] == [LossReason.START_FAILED] * 2
 
     async def test_cores_are_pinned_and_shared_out(self) -> None:
         cores = tuple(sorted(os.sched_getaffinity(0)))

@@ -6,5 +6,5 @@
     decoder.py   samples to characters with times, and to what was cut or damaged
     engine.py    the engine contract around the encoder
 
-May import types, errors, engines.base, engines.options; numpy and soxr.
+May import types, errors, engines.base, audio.features; numpy and soxr.
 """

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from realtime.audio.features import HOP_S, log_mel
 from realtime.engines.base import Chunk, Done, EngineEvent, EngineInfo, Job, PlanReply, PlanRequest, QualityLevel
 from realtime.engines.beacon.encoder import Encoder
 from realtime.engines.beacon.voices import BUILT_IN, BeaconVoice, voice_from
@@ -160,12 +161,16 @@ class BeaconEngine:
         """Nothing to change in the sound: levels differ only in the pace, which the worker keeps."""
 
     def plan(self, request: PlanRequest) -> PlanReply:
-        """Exact times of every character."""
+        """Exact times of every character; the features are of the very sound."""
         voice = self._voice(request.voice)
         _check_speed(request.speed)
-        edges = Encoder(voice, request.text, request.speed).boundaries / voice.sample_rate
+        encoder = Encoder(voice, request.text, request.speed)
+        edges = encoder.boundaries / voice.sample_rate
         words = tuple(Span(*m.span()) for m in WORDS.finditer(request.text))
-        return PlanReply(SpeechPlan(tuple(float(t) for t in edges), words, self.info.name))
+        plan = SpeechPlan(tuple(float(t) for t in edges), words, self.info.name)
+        if not request.with_features:
+            return PlanReply(plan)
+        return PlanReply(plan, log_mel(encoder.render(0, encoder.total), voice.sample_rate), HOP_S)
 
     def reload(self) -> EngineInfo:
         """Voices come from the options only."""
