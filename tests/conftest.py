@@ -53,20 +53,20 @@ def serve(tmp_path: Path) -> Serve:
         tables.setdefault("engines", ENGINES)
         tables["server"] = {"data_dir": tmp_path / "data", "port": 0, **tables.get("server", {})}
         app = build_app(load(None, **tables))
-        listener = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
             app, ws="websockets-sansio", ws_per_message_deflate=False, ws_max_size=1 << 20, log_config=None, timeout_graceful_shutdown=2
         )
         server = uvicorn.Server(config)
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined, method-assign]
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(server._serve, [listener])
-            service: Service = app.state.service
-            with anyio.fail_after(60):
-                while not server.started:
-                    await anyio.sleep(0.01)
-                await service.pool.wait_ready(list(tables["chain"]), 60)
-            yield Running(listener.getsockname()[1], service, server)
-            server.should_exit = True
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(server._serve, [listener])
+                service: Service = app.state.service
+                with anyio.fail_after(60):
+                    while not server.started:
+                        await anyio.sleep(0.01)
+                    await service.pool.wait_ready(list(tables["chain"]), 60)
+                yield Running(listener.getsockname()[1], service, server)
+                server.should_exit = True
 
     return start

@@ -166,6 +166,7 @@ class Dispatcher:
         job_id = f"{listener.id}/{run.segment.index}"
         stream.tasks[job_id] = task
         expected_s = self._planner.estimate(run, stream.parts[0], listener.request)
+        self._planner.ask(run, stream.parts, listener.request)
         self._scheduler.submit(JobSpec(job_id, listener.id, run.segment.index, expected_s, len(run.segment.text)), self._clock.now())
         self.replan()
 

@@ -48,7 +48,12 @@ class Planner:
         return plan.duration_s
 
     def ask(self, run: SegmentRun, parts: tuple[Part, ...], request: Request) -> None:
-        """Have the first engine of the chain that can plan time this segment; the run gets the answer."""
+        """Have the first engine of the chain that can plan time this segment; the run gets the answer.
+
+        Not asked where the speaking engine plans itself: its chunks carry the words then.
+        """
+        if self._voices.info(parts[0].engine).can_plan:
+            return
         info = next((i for i in (self._voices.info(p.engine) for p in parts) if i.can_plan), None)
         if info is not None and self._tasks is not None:
             voice = next(part.voice for part in parts if part.engine == info.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from base64 import b64decode
@@ -73,7 +74,7 @@ async def test_text_in_pieces_comes_back_whole_and_in_order(serve: Any) -> None:
         segments = {m["index"]: m for m in client.seen if m["type"] == "segment"}
         spans = [(segments[i]["span_start"], segments[i]["span_end"]) for i in sorted(segments)]
         assert spans[0][0] == 0 and spans[-1][1] == len(ZH_EN)
-        assert all(a[1] == b[0] for a, b in zip(spans, spans[1:], strict=False))
+        assert all(a[1] == b[0] for a, b in itertools.pairwise(spans))
         audio = [m for m in client.seen if m["type"] == "audio"]
         assert [m["seq"] for m in audio] == list(range(len(audio)))
         assert done["usage"]["characters"] == len(ZH_EN)
