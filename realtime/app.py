@@ -31,6 +31,7 @@ from realtime.server.auth import Gatekeeper, KeyStore, check_exposure
 from realtime.server.gateway import Backstage, Gateway
 from realtime.server.routes import routes
 from realtime.text.segmenter import DEFAULT_SCHEDULE, SegmenterOptions, Stage
+from realtime.text.speakable import warm_up
 from realtime.types import AudioFormat, Budget
 from realtime.workers.interface import Fault, FaultKind, PoolEvent, WorkerLost, WorkerReady, WorkerSpec
 from realtime.workers.pool import Pool
@@ -89,6 +90,7 @@ def build_app(settings: Settings, clock: Clock | None = None) -> Starlette:
         async with pool, anyio.create_task_group() as tasks:
             planner.attach(pool, tasks)
             tasks.start_soon(dispatcher.run)
+            tasks.start_soon(anyio.to_thread.run_sync, warm_up)
             yield
             tasks.cancel_scope.cancel()
 
