@@ -14,7 +14,6 @@ from typing import Any
 from cachetools import LRUCache
 
 from realtime.engines.base import Done, EngineEvent, EngineInfo, Failed, Job, PlanReply, PlanRequest, QualityLevel, VoiceInfo
-from realtime.engines.sambert.decoding import Decoder
 from realtime.engines.sambert.frontend.frontend import Frontend
 from realtime.engines.sambert.frontend.lines import Line, Reading
 from realtime.engines.sambert.job_speech import JobSpeech, Stage
@@ -54,7 +53,6 @@ class SambertEngine:
         self._frontend = Frontend(options.lexicon)
         self._frontend.warm_up()
         self._voices: dict[str, Voice] = {}
-        self._decoders: dict[str, Decoder] = {}
         self._speeches: dict[JobId, JobSpeech] = {}
         self._readings: LRUCache[tuple[str, str], Reading] = LRUCache(CACHED_READINGS)
         self._scores: LRUCache[Any, Score] = LRUCache(CACHED_SCORE_BYTES, getsizeof=lambda score: score.nbytes + 1000)
@@ -105,7 +103,7 @@ class SambertEngine:
     def _work(self, speech: JobSpeech) -> list[EngineEvent]:
         events: list[EngineEvent] = []
         if speech.stage is Stage.READ:
-            reading = self._read(speech.job.text, speech.job.language)
+            reading = self.read(speech.job.text, speech.job.language)
             speech.read(reading.lines, reading.unspoken.total())
             self._count_unspoken(reading)
         elif speech.stage is Stage.SCORE:
@@ -123,7 +121,7 @@ class SambertEngine:
         """Decode what the next chunk needs, with the other jobs of the voice alongside -> whether it is there."""
         line = speech.line
         assert line is not None
-        decoder = self._decoders[speech.voice.name]
+        decoder = speech.voice.decoder
         for _ in range(MAX_STEPS):
             if not line.wants_frames(speech.chunk_frames):
                 return True
@@ -152,12 +150,13 @@ class SambertEngine:
         voice = self._check(request.voice, request.language, request.speed)
         if len(request.text) > MAX_TEXT:
             raise BadText(f"a text of {len(request.text)} characters; engine sambert takes {MAX_TEXT} at once")
-        lines = self._read(request.text, request.language).lines
+        lines = self.read(request.text, request.language).lines
         manner = self._manner(voice, request.speed, None)
         scores = [self._score(voice, line, manner) for line in lines]
-        return make_plan(voice, request, lines, scores, self._decoders[voice.name])
+        return make_plan(voice, request, lines, scores)
 
-    def _read(self, text: str, language: str) -> Reading:
+    def read(self, text: str, language: str) -> Reading:
+        """The front end's lines of a text; kept for a while."""
         key = (text, language)
         found = self._readings.get(key)
         if found is None:
@@ -173,6 +172,22 @@ class SambertEngine:
             if found.nbytes < CACHED_SCORE_BYTES:
                 self._scores[key] = found
         return found
+
+    # --- for benches and tests ---
+
+    def voice(self, name: str) -> Voice:
+        """A loaded voice. Raises `UnknownVoice`."""
+        return self._check(name, "zh", 1.0)
+
+    def score_of(self, text: str, voice: str) -> tuple[Line, Score]:
+        """First line of a text and its score, in the voice's own manner."""
+        line = self.read(text, "zh").lines[0]
+        return line, self._score(self.voice(voice), line, self._manner(self.voice(voice), 1.0, None))
+
+    def forget(self) -> None:
+        """Empty the caches of readings and scores."""
+        self._readings.clear()
+        self._scores.clear()
 
     # --- what can be asked for ---
 
@@ -204,22 +219,19 @@ class SambertEngine:
     # --- voices ---
 
     def _load_voices(self) -> None:
+        """Voices that are there now; those loaded already stay as they are. Changes nothing when it raises."""
         folder = self._options.models_dir
         found = sorted(path.parent.name for path in folder.glob(f"*/{manifest.FILE_NAME}") if not path.parent.name.startswith("."))
         names = self._options.voices or tuple(found)
         if not names:
             raise ModelMissing(f"{folder}: no exported Sambert voices; get one with `realtime models pull sambert`")
-        for name in names:
-            if name not in self._voices:
-                voice = Voice.load(folder / name, self._options.threads, self._options.runtime)
-                self._voices[name] = voice
-                self._decoders[name] = Decoder(voice.graphs["decoder_step"], voice.acoustic.num_mels)
-        for name in [name for name in self._voices if name not in names]:
-            del self._voices[name], self._decoders[name]
-        rates = {voice.sample_rate for voice in self._voices.values()}
+        threads, runtime = self._options.threads, self._options.runtime
+        voices = {name: self._voices.get(name) or Voice.load(folder / name, threads, runtime) for name in names}
+        rates = {voice.sample_rate for voice in voices.values()}
         if len(rates) > 1:
-            listed = ", ".join(f"{voice.name} {voice.sample_rate} Hz" for voice in self._voices.values())
+            listed = ", ".join(f"{voice.name} {voice.sample_rate} Hz" for voice in voices.values())
             raise BadOption(f"engine sambert: voices of one engine share one sample rate ({listed}); choose with the option `voices`")
+        self._voices = voices
 
     def _describe(self) -> EngineInfo:
         voices = tuple(
@@ -249,4 +261,3 @@ class SambertEngine:
         """Let go of sessions and jobs."""
         self._speeches.clear()
         self._voices.clear()
-        self._decoders.clear()

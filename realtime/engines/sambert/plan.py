@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from realtime.engines.base import PlanReply, PlanRequest
-from realtime.engines.sambert.decoding import Decoder
 from realtime.engines.sambert.frontend.lines import Line
 from realtime.engines.sambert.job_speech import SENTENCE_PAUSE_S
 from realtime.engines.sambert.mel_features import HOP_S, aligner_features
@@ -19,7 +18,7 @@ from realtime.types import Span, SpeechPlan
 Array = npt.NDArray[np.float32]
 
 
-def make_plan(voice: Voice, request: PlanRequest, lines: Sequence[Line], scores: Sequence[Score], decoder: Decoder) -> PlanReply:
+def make_plan(voice: Voice, request: PlanRequest, lines: Sequence[Line], scores: Sequence[Score]) -> PlanReply:
     """Times of every character of the request's text; features cost a decode of the whole text (about a hundredth of its length)."""
     frame_s = voice.hop / voice.sample_rate
     times, words = CharacterTimes(len(request.text)), list[Span]()
@@ -34,15 +33,15 @@ def make_plan(voice: Voice, request: PlanRequest, lines: Sequence[Line], scores:
     plan = SpeechPlan(times.finish(at_s), tuple(words), source="sambert")
     if not request.with_features:
         return PlanReply(plan)
-    mels = [(_mel(voice, score, decoder), pause_s) for score, pause_s in zip(scores, pauses, strict=True)]
+    mels = [(_mel(voice, score), pause_s) for score, pause_s in zip(scores, pauses, strict=True)]
     return PlanReply(plan, aligner_features(mels, frame_s, voice.acoustic.mel_bands, voice.sample_rate), HOP_S)
 
 
-def _mel(voice: Voice, score: Score, decoder: Decoder) -> Array:
+def _mel(voice: Voice, score: Score) -> Array:
     """A line's mel [L,bands]: decoder and postnet, no vocoder."""
     if not score.frames:
         return np.zeros((0, voice.acoustic.mel_bands), np.float32)
     state, stream, parts = voice.decoder_state(score, voice.memory(score)), voice.postnet_stream(score.frames), []
     while not state.is_done:
-        parts.append(stream.push(decoder.step([state])[0]))
+        parts.append(stream.push(voice.decoder.step([state])[0]))
     return np.concatenate(parts)[:, : voice.acoustic.mel_bands]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from realtime.engines.sambert.decoding import DecoderState, Memory
+from realtime.engines.sambert.decoding import Decoder, DecoderState, Memory
 from realtime.engines.sambert.dims import AcousticDims, VocoderDims, acoustic_dims, vocoder_dims
 from realtime.engines.sambert.postnet import PostnetStream
 from realtime.engines.sambert.regulate import Ints, band_width, pack, repetitions
@@ -89,6 +89,7 @@ class Voice:
                 raise ModelMissing(f"{about.name}: graph {name} is missing; export the voice again")
         self.name, self.revision, self.sample_rate, self.languages = about.name, about.revision, about.sample_rate, about.languages
         self.graphs, self._constants = graphs, constants
+        self.decoder = Decoder(graphs["decoder_step"], self.acoustic.num_mels)
 
     @classmethod
     def load(cls, folder: Path, threads: int = 1, runtime: str = "auto") -> Voice:
