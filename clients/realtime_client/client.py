@@ -169,8 +169,10 @@ class Client:
 
     async def _redial(self) -> bool:
         """Dial until it answers. False if it never will: then everything ends in that error."""
-        for attempt in itertools.count():
-            await asyncio.sleep(min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(attempt, 16)) * random.uniform(0.5, 1))
+        backoff_s = FIRST_BACKOFF_S
+        while True:
+            await asyncio.sleep(backoff_s * random.uniform(0.5, 1))
+            backoff_s = min(MAX_BACKOFF_S, backoff_s * 2)
             try:
                 self._adopt(await Link.dial(self._url, api_key=self._api_key, subprotocol=self._subprotocol))
                 return True
@@ -178,8 +180,7 @@ class Client:
                 self._end(error)
                 return False
             except RealtimeError as error:
-                log.info("attempt %d: %s", attempt + 1, error.message)
-        raise AssertionError("count() has no end")
+                log.info("%s; dialling again within %.1f s", error.message, backoff_s)
 
     def _adopt(self, link: Link) -> None:
         self._link, self.ready = link, link.ready

@@ -15,7 +15,7 @@ from realtime.errors import BadOption, Overloaded, RealtimeError, Unauthorized
 from realtime.wire.dialects import DIALECTS
 from realtime.wire.dialects.native import MAX_SERVER_MESSAGE_BYTES
 from realtime.wire.events import ClientEvent, Error, Ready, ServerEvent
-from realtime.wire.session import Session
+from realtime.wire.session import LocalProtocolError, Session
 from realtime.wire.transitions import Role
 from realtime_client.errors import KINDS, ConnectionLost, error_from
 
@@ -101,11 +101,15 @@ class Link:
             raise ConnectionLost(_farewell(closed)) from None
 
     async def send(self, event: ClientEvent) -> bool:
-        """Send what is legal now; False if it no longer is (the utterance ended meanwhile). Raises `ConnectionLost`."""
+        """Send what is legal now; False if it no longer is (the utterance ended meanwhile). Raises `ConnectionLost`, and what the
+        service would answer to something beyond its limits (`BadText`, `Overloaded`)."""
         async with self._sending:  # the order in which the session saw events is the order on the wire
             if not self._session.can_send(event):
                 return False
-            self._session.send(event)
+            try:
+                self._session.send(event)
+            except LocalProtocolError as refused:
+                raise (refused.__cause__ or refused) from None
             try:
                 await self._socket.send(self._dialect.encode(event))
             except ConnectionClosed as closed:

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 
 from realtime.wire.events import AppendText, Audio, Cancelled, ClientEvent, End, Flush, Flushed, SegmentStarted, ServerEvent, Switch, Word
 
-MAX_PIECE_CHARS = 4000
-"""Longest text message. Guess: far under every limit, large enough for one read of a file."""
+MAX_PIECE_CHARS = 1000
+"""Longest text message, and what goes out between two answers of the service: a quarter of what it holds before it pauses us."""
 
 SPEAKABLE = re.compile(r"[。！？；!?\n]|\.(\s|$)")
 """A sentence's end: with one of these unspoken, a silence is the service's."""
@@ -100,6 +100,16 @@ class Transcript:
     def unsent_characters(self) -> int:
         """Characters that wait to be sent."""
         return len(self.text) - self._sent
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether there is text, a flush or the end to be sent."""
+        return self._sent < len(self.text) or bool(self._unsent_flushes) or (self.has_ended and not self._is_end_sent)
+
+    @property
+    def is_end_sent(self) -> bool:
+        """Whether this connection knows that there is no more text."""
+        return self._is_end_sent
 
     def next_message(self, utterance: str) -> ClientEvent | None:
         """What to send next on this connection, as sent from now on; None when all is sent."""

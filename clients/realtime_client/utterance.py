@@ -29,7 +29,7 @@ from realtime_client.errors import ConnectionLost, error_from
 from realtime_client.inbox import Inbox
 from realtime_client.pieces import AudioPiece, Unpacker
 from realtime_client.playout import PlayoutClock
-from realtime_client.transcript import Transcript
+from realtime_client.transcript import ResumePoint, Transcript
 from realtime_client.writer import Home, Now, TextSource, Writer
 
 MAX_EVENTS = 10_000
@@ -204,7 +204,7 @@ class Utterance:
         elif isinstance(event, TextPaused | TextResumed):
             self._writer.pause(isinstance(event, TextPaused))
         elif isinstance(event, Done):
-            self._finish(self._whole(event))
+            self._take_done(event)
         elif isinstance(event, Cancelled):
             self._finish(event)
         if self._manner.on_event is not None:
@@ -248,6 +248,15 @@ class Utterance:
             self.fail(_first(group))
         else:
             self._finish(self._whole(Done(self._writer.id, Usage())))
+
+    def _take_done(self, done: Done) -> None:
+        """The end, unless the service only took a long silence of ours for it: then the text from there on is a new part."""
+        if self._transcript.is_end_sent or self._is_cancelling:
+            self._finish(self._whole(done))
+            return
+        self._transcript.rewind(ResumePoint(self._transcript.bases.char + done.usage.characters, self._transcript.received_samples))
+        self._mark_sent = 0
+        self._writer.rested()
 
     def _take_error(self, error: RealtimeError) -> None:
         if self._writer.can_ask_again(error):

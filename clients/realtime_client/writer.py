@@ -7,15 +7,16 @@ more. A connection that is lost is waited for as long as the patience lasts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from realtime.errors import BadOption, RealtimeError, UnknownVoice
-from realtime.wire.events import ClientEvent, Open
+from realtime.wire.events import AppendText, ClientEvent, Open
 from realtime_client.errors import ConnectionLost
 from realtime_client.link import Link
-from realtime_client.transcript import Transcript
+from realtime_client.transcript import MAX_PIECE_CHARS, Transcript
 
 if TYPE_CHECKING:
     from realtime_client.utterance import Utterance
@@ -41,6 +42,10 @@ class Home(Protocol):
         """A fresh id on the present connection, under which events come back to the utterance."""
         ...
 
+    async def ping(self) -> float:
+        """Return when the service has taken everything sent before. Raises `ConnectionLost`."""
+        ...
+
 
 class Writer:
     """One utterance's text on its way. `id` is its present id on the wire, `link` the connection it is open on."""
@@ -53,7 +58,8 @@ class Writer:
         self._patience_s, self._now = patience_s, now
         self._is_paused = False
         self._is_resumed = False
-        self._since: float | None = now()  # when the wait for a connection or for admission began
+        self._unanswered_chars = 0
+        self._since: float | None = None  # when the wait for a connection or for admission began
         self._not_before = 0.0
         self._refusal: RealtimeError | None = None
         self._changed = asyncio.Event()
@@ -87,11 +93,14 @@ class Writer:
         self._is_paused = is_paused
         self.wake()
 
+    def rested(self) -> None:
+        """The service took our silence for the end; the transcript was rewound. More text opens a new utterance there."""
+        self.link, self._is_resumed = None, True
+        self.wake()
+
     def lost(self) -> None:
         """The connection is gone; the transcript was rewound."""
         self.link, self._is_resumed = None, True
-        if self._since is None:
-            self._since = self._now()
         self.wake()
 
     def can_ask_again(self, refusal: RealtimeError) -> bool:
@@ -123,7 +132,9 @@ class Writer:
             link = self._home.link
             if self._is_resumed and self._transcript.is_all_spoken and self.link is None:
                 return
-            if link is None or self._now() < self._not_before:
+            if self.link is None and not self._transcript.has_unsent:
+                await self._wait(None)
+            elif link is None or self._now() < self._not_before:
                 await self._wait_for_service(link)
             elif self.link is not link:
                 await self._open(link)
@@ -132,6 +143,9 @@ class Writer:
 
     async def _open(self, link: Link) -> None:
         self.id, self.link, self._is_paused = self._home.enrol(self._owner), link, False
+        self._unanswered_chars = 0
+        if self._since is None:
+            self._since = self._now()
         before = self._template.context + self._transcript.text[: self._transcript.bases.char]
         await self.send(replace(self._template, utterance=self.id, context=before[-link.ready.limits.max_context_chars :]))
 
@@ -141,11 +155,23 @@ class Writer:
             return False
         is_sent = await self.send(message)
         self.wake()  # there may be room for more text
+        if isinstance(message, AppendText):
+            await self._pace(len(message.text))
         return is_sent
+
+    async def _pace(self, sent_chars: int) -> None:
+        """Give `text_paused` a chance to arrive before much more text is sent."""
+        self._unanswered_chars += sent_chars
+        if self._unanswered_chars >= MAX_PIECE_CHARS:
+            self._unanswered_chars = 0
+            with contextlib.suppress(ConnectionLost):  # the client's reader sees the same loss and tells us by `lost`
+                await self._home.ping()
 
     async def _wait_for_service(self, link: Link | None) -> None:
         now = self._now()
-        deadline = (now if self._since is None else self._since) + self._patience_s
+        if self._since is None:
+            self._since = now
+        deadline = self._since + self._patience_s
         if now >= deadline:
             raise self._refusal or ConnectionLost(f"the service did not come back within {self._patience_s:g} s")
         await self._wait(min(deadline, deadline if link is None else self._not_before) - now)

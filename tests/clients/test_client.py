@@ -19,6 +19,7 @@ from websockets.asyncio.server import serve
 from realtime.audio.codecs import make_encoder
 from realtime.errors import (
     BadOption,
+    BadText,
     Draining,
     EngineFailed,
     Overloaded,
@@ -42,6 +43,7 @@ from realtime.wire.events import (
     Limits,
     Open,
     Opened,
+    Ping,
     Played,
     Ready,
     SegmentStarted,
@@ -176,6 +178,52 @@ class TestSpeaking:
         kinds = [type(event) for event in seen]
         assert kinds[0] is Opened and kinds[-1] is Done and SegmentStarted in kinds
 
+    async def test_a_writer_who_rests_too_long_goes_on_later(self, service: Service) -> None:
+        go_on = asyncio.Event()
+
+        async def slowly() -> AsyncIterator[str]:
+            yield "one two "
+            await go_on.wait()
+            yield "three"
+
+        async with connect(service.url) as client:
+            utterance = client.speak(slowly(), context="Now: ")
+            await until(lambda: utterance.audio_s > 0)
+            name, talk = service.of(Open)[0].utterance, service.talks[0]
+            await talk.speak_words(name, keep=0)
+            await talk.send(Done(name, Usage(8)))  # the service took the silence for the end
+            await client.ping()
+            assert not utterance.is_over
+            go_on.set()
+            assert service.read_back(await listen(utterance)) == "one two three"
+            assert [event.context for event in service.of(Open)] == ["Now: ", "Now: one two "]
+            assert isinstance(utterance.result, Done) and utterance.result.usage.characters == 13
+
+    async def test_a_writer_who_rests_and_then_ends(self, service: Service) -> None:
+        go_on = asyncio.Event()
+
+        async def slowly() -> AsyncIterator[str]:
+            yield "one "
+            await go_on.wait()
+
+        async with connect(service.url) as client:
+            utterance = client.speak(slowly())
+            await until(lambda: service.of(AppendText))
+            name, talk = service.of(Open)[0].utterance, service.talks[0]
+            await talk.speak_words(name, keep=0)
+            await talk.send(Done(name, Usage(4)))
+            await client.ping()
+            go_on.set()
+            done = await utterance.wait()
+            assert isinstance(done, Done) and done.usage.characters == 4
+            assert len(service.of(Open)) == 1
+
+    async def test_long_text_waits_for_answers(self, service: Service) -> None:
+        async with connect(service.url) as client:
+            await client.speak("x" * 3500).wait()
+            assert [len(event.text) for event in service.of(AppendText)] == [1000, 1000, 1000, 500]
+            assert len(service.of(Ping)) == 3
+
     async def test_a_source_that_fails_fails_the_utterance_only(self, service: Service) -> None:
         async def broken() -> AsyncIterator[str]:
             yield "one "
@@ -303,6 +351,14 @@ class TestErrors:
             service.on_open = None
             assert service.read_back(await listen(client.speak("fine"))) == "fine"
 
+    async def test_more_text_than_an_utterance_may_have(self, service: Service) -> None:
+        service.limits = Limits(max_utterance_chars=5)
+        async with connect(service.url) as client:
+            with pytest.raises(BadText, match="exceeds 5 characters"):
+                await client.speak(["12345", "6"]).wait()
+            await client.ping()
+            assert len(service.of(Cancel)) == 1
+
     def test_codes_of_newer_services_are_still_errors(self) -> None:
         assert type(error_from(Error("coffee", "none left", retryable=True))) is ServiceError
         assert type(error_from(Error("coffee", "none left"))) is RealtimeError
@@ -328,7 +384,7 @@ class TestErrors:
 
 async def until(condition: Callable[[], object]) -> None:
     """Let the loop run until something is so; the test's time limit ends it otherwise."""
-    while not condition():  # noqa: ASYNC110 - conditions of several objects, none of which has an event for it
+    while not condition():
         await asyncio.sleep(0.005)
 
 
@@ -467,7 +523,7 @@ class TestLostConnections:
             await service.stop()
             await until(lambda: client.link is None)
             assert "reconnecting" in repr(client)
-            await until(lambda: "attempt 1:" in caplog.text)
+            await until(lambda: "dialling again within" in caplog.text)
             await service.start()
             await until(lambda: len(service.of(Open)) == 2)
             await utterance.cancel()

@@ -78,7 +78,7 @@ class TestFiles:
     async def test_sound_before_the_input_ends(self, service: Service, pipe: int, tmp_path: Path) -> None:
         os.write(pipe, b"one two ")
         talking = asyncio.create_task(speaking.say(arguments("--url", service.url, "--out", str(tmp_path / "o.pcm"))))
-        while not ((tmp_path / "o.pcm").exists() and (tmp_path / "o.pcm").stat().st_size):  # noqa: ASYNC110 - a file tells nobody
+        while not ((tmp_path / "o.pcm").exists() and (tmp_path / "o.pcm").stat().st_size):
             await asyncio.sleep(0.005)
         os.write(pipe, b"three")
         os.close(pipe)

@@ -108,7 +108,7 @@ async def test_say_speaks_while_its_input_is_open(service: Service, tmp_path: Pa
     process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdin is not None
     process.stdin.write(TEXT.encode())
-    while not (out.exists() and out.stat().st_size > 44):  # noqa: ASYNC110 - a file tells nobody
+    while not (out.exists() and out.stat().st_size > 44):
         await asyncio.sleep(0.02)
     output, _ = await process.communicate(b" The end.")
     figures = json.loads(output.splitlines()[-1])
