@@ -82,7 +82,9 @@ class Sampler:
 
         Raises `FloatingPointError` if the best score is not finite.
         """
-        scores = penalised(logits, self.seen, self.sampling.repetition_penalty)
+        scores = logits.astype(np.float32)
+        said = np.flatnonzero(self.seen)
+        scores[said] = penalised(scores[said], self.seen[said], self.sampling.repetition_penalty)
         scores[self.forbidden] = -np.inf
         scores[list(but_not)] = -np.inf
         best = int(scores.argmax())
