@@ -115,6 +115,7 @@ def _add(arguments: argparse.Namespace) -> int:
     for notice in made["notices"]:
         print(f"note: {notice}", file=sys.stderr)
     print(f"{made['path']}: {made['size_mb']} MB, prompt {made['prompt_s']} s, emotions {', '.join(made['emotions'])}")
+    print("a running service takes it up after POST /v1/voices/reload", file=sys.stderr)
     if arguments.json:
         print(json.dumps(made, ensure_ascii=False))
     return 0

@@ -47,7 +47,7 @@ def add(request: Request, models_dir: Path, voices_dir: Path, model: str = "", r
     weights = {name: parsed_weights(text) for name, text in request.weights.items()}
     clip = clips.read(request.clip)
     emotion_clips = {name: clips.read(p) for name, p in request.emotions.items()}
-    folders, revision = _checkpoint(request, models_dir, model)
+    folders, revision, ignored = _checkpoint(request, models_dir, model)
 
     from realtime.engines.indextts2.checkpoint.enrol import Enrolment, enrol  # torch, needed here only
     from realtime.engines.indextts2.checkpoint.load import Checkpoint
@@ -62,7 +62,7 @@ def add(request: Request, models_dir: Path, voices_dir: Path, model: str = "", r
         request.consent,
         {"seconds": round(clip.seconds, 2), "rate": clip.rate, "sha256": clip.sha256, "notices": list(clip.notices)},
     )
-    parts = Checkpoint(folders[0], folders[1:])
+    parts = Checkpoint(folders[0], folders[1:], ignored)
     pack = enrol(parts, Enrolment(about, clip, emotion_clips, weights, request.prompt_s), report or (lambda step: None))
     voices_dir.mkdir(parents=True, exist_ok=True)
     voice_pack.write(pack, path)
@@ -120,20 +120,19 @@ def _check_emotion_names(names: Sequence[str]) -> None:
             raise BadOption(f"emotion name {name!r}: each once, letters, digits, - and _, and not {voice_pack.DEFAULT!r}")
 
 
-def _checkpoint(request: Request, models_dir: Path, model: str) -> tuple[tuple[Path, ...], str]:
-    """The folders of the weights, and the revision that the serving side will ask for."""
+def _checkpoint(request: Request, models_dir: Path, model: str) -> tuple[tuple[Path, ...], str, tuple[str, ...]]:
+    """The folders of the weights, the revision that the serving side will ask for, and the keys that the export left alone."""
     try:
         about = manifest.read(find_model(models_dir, model))
     except ModelMissing:
         if not request.checkpoint:
             raise
-        return request.checkpoint, ""
-    if request.checkpoint:
-        return request.checkpoint, about.revision
-    folders = tuple(Path(str(p)) for p in about.details.get("checkpoint", ()))
+        return request.checkpoint, "", ()
+    ignored = tuple(str(p) for p in about.details.get("ignored_keys", ()))
+    folders = request.checkpoint or tuple(Path(str(p)) for p in about.details.get("checkpoint", ()))
     if not folders or not all(p.is_dir() for p in folders):
         raise ModelMissing(
-            f"the checkpoint that model {about.name!r} was exported from is gone ({', '.join(map(str, folders)) or 'not recorded'}); "
-            "enrolling needs it: give its folders with --checkpoint"
+            f"enrolling needs the published weights of model {about.name!r}; {', '.join(map(str, folders)) or 'no folder is recorded'}: "
+            "not there. Give their folder(s) with --checkpoint"
         )
-    return folders, about.revision
+    return folders, about.revision, ignored

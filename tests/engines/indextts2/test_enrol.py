@@ -164,6 +164,14 @@ class TestCommand:
         assert self.run(home, *arguments, "--i-have-consent") == 1
         assert words in capsys.readouterr().err
 
+    def test_a_checkpoint_that_is_gone_is_named(self, home: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+        path = home / "models" / "indextts2" / "indextts2" / "manifest.json"
+        table = json.loads(path.read_text())
+        table["details"]["checkpoint"] = [str(tmp_path / "gone")]
+        path.write_text(json.dumps(table))
+        assert self.run(home, "add", "lin", str(home / "lin.wav"), "--i-have-consent") == 1
+        assert "gone: not there. Give their folder(s) with --checkpoint" in capsys.readouterr().err
+
     def test_a_broken_pack_is_listed_with_its_error(self, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (home / "voices").mkdir()
         (home / "voices" / "old.voice.safetensors").write_bytes(b"nothing")

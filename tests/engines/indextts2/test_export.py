@@ -104,6 +104,31 @@ def test_a_stored_half_is_widened_on_reading(tiny_parts: RandomParts, tmp_path: 
     np.testing.assert_array_equal(tensor, tiny_parts.gpt().mel_head.weight.half().float().numpy())
 
 
+def test_repositories_as_pull_leaves_them(tiny_folder: Path, tmp_path: Path) -> None:
+    main, *others = (tmp_path / str(i) / "0123abcd" for i in range(5))
+    for folder in others:
+        folder.mkdir(parents=True)
+    (others[1] / "semantic_codec").mkdir()
+    cache = tiny_folder / "hf_cache"
+    (cache / "w2v-bert-2.0").rename(others[0] / "moved")
+    for file in (others[0] / "moved").iterdir():
+        file.rename(others[0] / file.name)
+    (others[0] / "moved").rmdir()
+    (cache / "semantic_codec_model.safetensors").rename(others[1] / "semantic_codec" / "model.safetensors")
+    (cache / "campplus_cn_common.bin").rename(others[2] / "campplus_cn_common.bin")
+    for name in ("config.json", "bigvgan_generator.pt"):
+        (cache / "bigvgan" / name).rename(others[3] / name)
+    main.parent.mkdir()
+    tiny_folder.rename(main)
+    snapshots = {repo.repo: folder for repo, folder in zip(PUBLISHED[0].repos, (main, *others), strict=True)}
+    (folder,) = export(snapshots, tmp_path / "models", {"name": None, "onnx": "off"})
+    about = manifest.read(folder)
+    assert (about.name, about.revision, about.source) == ("indextts2", "0123abcd", "IndexTeam/IndexTTS-2")
+    again = Checkpoint(Path(about.details["checkpoint"][0]), tuple(Path(p) for p in about.details["checkpoint"][1:]))
+    assert again.feature_encoder() is not None
+    assert again.style_encoder() is not None
+
+
 class TestInterruptions:
     def broken_after(self, monkeypatch: pytest.MonkeyPatch, files: int, error: OSError) -> list[str]:
         """Let `files` weight files be written, then fail; returns the names asked for."""

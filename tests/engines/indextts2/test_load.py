@@ -20,7 +20,7 @@ from realtime.engines.indextts2.checkpoint.load import Checkpoint
 from realtime.engines.indextts2.checkpoint.random_weights import RandomParts, stand_in_vocabulary
 from realtime.engines.indextts2.checkpoint.state import folded
 from realtime.engines.indextts2.tokens import TextFrontEnd
-from realtime.errors import ModelMissing
+from realtime.errors import BadOption, ModelMissing
 
 MODELS = ("gpt", "s2mel", "codec", "vocoder", "style_encoder", "feature_encoder")
 
@@ -67,6 +67,9 @@ def test_official_extras_are_tolerated_and_nothing_else(tiny_folder: Path, tiny_
     replaced(tiny_folder / "gpt.pth", lambda state: {"model": {**state["model"], "gpt.h.0.attn.q_proj.weight": torch.ones(1)}})
     with pytest.raises(ModelMissing, match=r"gpt\.pth: key 'gpt\.h\.0\.attn\.q_proj\.weight' is unknown"):
         Checkpoint(tiny_folder).gpt()
+    assert same(Checkpoint(tiny_folder, ignored=(r".*\.q_proj\..*",)).gpt(), tiny_parts.gpt())
+    with pytest.raises(BadOption, match="pattern of keys"):
+        Checkpoint(tiny_folder, ignored=("(",)).gpt()
 
 
 def test_nets_may_carry_a_module_prefix_and_company(tiny_folder: Path, tiny_parts: RandomParts) -> None:

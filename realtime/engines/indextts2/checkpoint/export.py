@@ -33,7 +33,7 @@ from realtime.engines.indextts2.tokens import TextFrontEnd
 from realtime.errors import BadOption, ModelMissing
 from realtime.models import manifest
 
-OPTIONS = {"name", "licence", "revision", "onnx", "precision"}
+OPTIONS = {"name", "licence", "revision", "onnx", "precision", "ignore"}
 LICENCE = "bilibili Model Use License Agreement (IndexTTS-2); BigVGAN MIT; MaskGCT codec: see its model card"
 GPT_SERVING = ("gpt.", "final_norm.", "mel_head.", "text_embedding.", "mel_embedding.", "text_pos_embedding.", "mel_pos_embedding.")
 CODEC_SERVING = ("quantizer.quantizers.0.codebook.", "quantizer.quantizers.0.out_project.")
@@ -68,7 +68,8 @@ def export(snapshots: Mapping[str, Path], out: Path, options: Mapping[str, Any])
     """Export a checkpoint from its main folder (the one with `config.yaml`) and those of its auxiliary repositories.
 
     Options: `name` (default: indextts2), `licence`, `revision`, `onnx` (on, off), `precision` of the stored weights (float32, float16;
-    graphs need float32). Raises `ModelMissing` for files that are missing or wrong or a full disk, `BadOption` for unknown options.
+    graphs need float32), `ignore` (pattern of keys that the files may hold in excess of the known ones).
+    Raises `ModelMissing` for files that are missing or wrong or a full disk, `BadOption` for unknown options.
     """
     for key in options:
         if key not in OPTIONS:
@@ -79,6 +80,7 @@ def export(snapshots: Mapping[str, Path], out: Path, options: Mapping[str, Any])
     ((repo, main),) = mains.items()
     others = tuple(folder for folder in snapshots.values() if folder != main)
     precision = str(options.get("precision") or "float32")
+    ignored = (str(options["ignore"]),) if options.get("ignore") else ()
     settings = Settings(
         name=str(options.get("name") or "indextts2"),
         licence=str(options.get("licence") or LICENCE),
@@ -86,9 +88,9 @@ def export(snapshots: Mapping[str, Path], out: Path, options: Mapping[str, Any])
         source=repo,
         onnx=_switch(options.get("onnx"), precision == "float32"),
         precision=precision,
-        details={"checkpoint": [str(folder.resolve()) for folder in (main, *others)]},
+        details={"checkpoint": [str(folder.resolve()) for folder in (main, *others)], "ignored_keys": list(ignored)},
     )
-    return [export_parts(Checkpoint(main, others), out, settings)]
+    return [export_parts(Checkpoint(main, others, ignored), out, settings)]
 
 
 def export_parts(parts: Parts, out: Path, settings: Settings) -> Path:

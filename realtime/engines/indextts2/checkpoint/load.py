@@ -86,9 +86,13 @@ class Parts(Protocol):
 
 
 class Checkpoint:
-    """An official folder. Every method raises `ModelMissing` naming the file and the first wrong key, shape or setting."""
+    """An official folder. Every method raises `ModelMissing` naming the file and the first wrong key, shape or setting.
 
-    def __init__(self, folder: Path, others: tuple[Path, ...] = ()) -> None:
+    `others` are folders of auxiliary repositories; `ignored` are patterns of further keys that files may hold in excess.
+    """
+
+    def __init__(self, folder: Path, others: tuple[Path, ...] = (), ignored: tuple[str, ...] = ()) -> None:
+        self.ignored = ignored
         self.layout = layout.Layout.open(folder, others)
         self.config = self.layout.config
 
@@ -99,7 +103,7 @@ class Checkpoint:
         state = read_pickle(path)
         if "model" in state and isinstance(state["model"], Mapping):
             state = state["model"]
-        return build(lambda: Gpt(config), without_module(state), str(path), GPT_EXTRAS)
+        return build(lambda: Gpt(config), without_module(state), str(path), (*GPT_EXTRAS, *self.ignored))
 
     def s2mel(self) -> S2Mel:
         """Projector, length regulator and flow."""
@@ -110,26 +114,26 @@ class Checkpoint:
         if not shapes:
             raise ModelMissing(f"{path}: net.gpt_layer has no weights")
         config = S2MelConfig.read(self.config.section("s2mel"), (shapes[0][1], *(s[0] for s in shapes)))
-        return build(lambda: S2Mel(config), state, str(path))
+        return build(lambda: S2Mel(config), state, str(path), self.ignored)
 
     def codec(self) -> Codec:
         """The semantic codec."""
         config = CodecConfig.read(self.config.section("semantic_codec"))
         path = self.layout.auxiliary(layout.CODEC)
-        return build(lambda: Codec(config), read_safetensors(path), str(path))
+        return build(lambda: Codec(config), read_safetensors(path), str(path), self.ignored)
 
     def vocoder(self) -> BigVgan:
         """BigVGAN, from files with or without weight norm."""
         config = BigVganConfig.read(self._vocoder_table())
         path = self.layout.vocoder(layout.VOCODER_WEIGHTS)
         state = read_pickle(path)
-        return build(lambda: BigVgan(config), _table(state, "generator", path), str(path))
+        return build(lambda: BigVgan(config), _table(state, "generator", path), str(path), self.ignored)
 
     def style_encoder(self) -> CamPlus:
         """CAM++; its style must be as wide as the flow expects."""
         config = CamPlusConfig(embedding=self.config.section("s2mel").section("style_encoder").integer("dim"))
         path = self.layout.auxiliary(layout.CAMPPLUS)
-        return build(lambda: CamPlus(config), read_pickle(path), str(path))
+        return build(lambda: CamPlus(config), read_pickle(path), str(path), self.ignored)
 
     def feature_encoder(self) -> W2vBert:
         """The used layers of w2v-bert."""
@@ -137,7 +141,7 @@ class Checkpoint:
         config = W2vBertConfig.read(table, self.config.integer("w2v_layer", FEATURE_LAYER))
         path = self.layout.auxiliary(layout.W2V_WEIGHTS)
         state = {k.removeprefix("wav2vec2_bert."): v for k, v in read_safetensors(path).items()}
-        return build(lambda: W2vBert(config), state, str(path), W2V_EXTRAS)
+        return build(lambda: W2vBert(config), state, str(path), (*W2V_EXTRAS, *self.ignored))
 
     def feature_stats(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation that features are normalised with."""

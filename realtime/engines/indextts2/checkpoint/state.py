@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from realtime.errors import ModelMissing
+from realtime.errors import BadOption, ModelMissing
 
 M = TypeVar("M", bound=nn.Module)
 PAIRS = ((".weight_g", ".weight_v"), (".parametrizations.weight.original0", ".parametrizations.weight.original1"))
@@ -45,10 +45,16 @@ def check(module: nn.Module, state: Mapping[str, Tensor], source: str, ignored: 
                 f"{source}: key {key!r} has shape {list(state[key].shape)}, its config asks for {list(tensor.shape)}; "
                 "weights and config.yaml are not of the same model"
             )
-    patterns = [re.compile(p) for p in ignored]
+    try:
+        patterns = [re.compile(p) for p in ignored]
+    except re.error as error:
+        raise BadOption(f"pattern of keys to ignore: {error}") from None
     for key in state:
         if key not in wanted and not any(p.fullmatch(key) for p in patterns):
-            raise ModelMissing(f"{source}: key {key!r} is unknown; another version, or not this model's file")
+            raise ModelMissing(
+                f"{source}: key {key!r} is unknown; another version, or not this model's file (if you know that nothing needs it: "
+                "`models export --option ignore=PATTERN`)"
+            )
 
 
 def folded(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
