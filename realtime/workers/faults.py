@@ -20,6 +20,7 @@ class FaultPlan:
 
     _waiting: list[Fault] = field(default_factory=list)
     _sent_ms: dict[JobId, float] = field(default_factory=dict)
+    _made: dict[JobId, int] = field(default_factory=dict)  # samples, by which chunks are numbered before anything befalls them
     _spoilt: dict[JobId, tuple[FaultKind, float]] = field(default_factory=dict)  # until which ms
 
     def add(self, fault: Fault) -> None:
@@ -34,6 +35,7 @@ class FaultPlan:
     def forget(self, job_id: JobId) -> None:
         """A job was cancelled; its faults go with it."""
         self._sent_ms.pop(job_id, None)
+        self._made.pop(job_id, None)
         self._spoilt.pop(job_id, None)
         self._waiting = [f for f in self._waiting if f.job_id != job_id]
 
@@ -42,6 +44,8 @@ class FaultPlan:
         if not isinstance(event, Chunk):
             self.forget(event.job_id)
             return [event]
+        event = replace(event, at=self._made.get(event.job_id, 0))
+        self._made[event.job_id] = (event.at or 0) + len(event.samples)
         begin = self._sent_ms.get(event.job_id, 0.0)
         end = begin + 1000 * len(event.samples) / event.sample_rate
         self._sent_ms[event.job_id] = end
@@ -84,6 +88,6 @@ class FaultPlan:
 def _cut(chunk: Chunk, at: int) -> tuple[Chunk, Chunk]:
     """The chunk's first `at` samples and the rest, which keeps span and words: these hold by the end of the whole."""
     return (
-        Chunk(chunk.job_id, chunk.samples[:at], chunk.sample_rate),
-        replace(chunk, samples=chunk.samples[at:]),
+        Chunk(chunk.job_id, chunk.samples[:at], chunk.sample_rate, at=chunk.at),
+        replace(chunk, samples=chunk.samples[at:], at=None if chunk.at is None else chunk.at + at),
     )

@@ -219,7 +219,7 @@ def _chunk_fields(chunk: Chunk, pcm: str) -> tuple[list[Any], Payload]:
         samples = np.ascontiguousarray(chunk.samples, dtype="<f4")
     span = None if chunk.span is None else [chunk.span.start, chunk.span.end]
     words = [[w.span.start, w.span.end, w.start, w.end] for w in chunk.words]
-    return ["chunk", chunk.job_id, chunk.sample_rate, pcm, span, words], samples.view(np.uint8).data if len(samples) else b""
+    return ["chunk", chunk.job_id, chunk.sample_rate, pcm, span, words, chunk.at], samples.view(np.uint8).data if len(samples) else b""
 
 
 def _plan_fields(number: int, reply: PlanReply) -> tuple[list[Any], Payload]:
@@ -272,13 +272,13 @@ def _decode(header: bytes, payload: bytearray) -> Message:
 
 
 def _read_chunk(rest: list[Any], payload: bytearray) -> Spoken:
-    job_id, rate, pcm, span, words = rest
+    job_id, rate, pcm, span, words, at = rest
     if pcm == "s16":
         samples = np.frombuffer(payload, dtype="<i2").astype(np.float32) / np.float32(32767.0)
     else:
         samples = np.frombuffer(payload, dtype="<f4")
     times = tuple(WordTime(Span(a, b), start, end) for a, b, start, end in words)
-    return Spoken(Chunk(job_id, samples, rate, None if span is None else Span(*span), times))
+    return Spoken(Chunk(job_id, samples, rate, None if span is None else Span(*span), times, at))
 
 
 def _read_plan(rest: list[Any], payload: bytearray) -> PlanAnswer:

@@ -66,6 +66,10 @@ class _Slot:
     def name(self) -> str:
         return f"{self.spec.engine}-{self.index}"
 
+    @property
+    def tick_s(self) -> float:
+        return min(TICK_S, self.spec.step_timeout_s / 8)
+
 
 class Pool:
     """See the module's header; the interface is `WorkerPool`'s."""
@@ -229,36 +233,38 @@ class Pool:
 
     async def _look(self, slot: _Slot, worker: Worker) -> Health:
         """Sleep for a tick, or until something changes; then look at the slot's workers."""
-        tick = min(TICK_S, slot.spec.step_timeout_s / 8)
         before = worker.state
-        with anyio.move_on_after(tick):
+        with anyio.move_on_after(slot.tick_s):
             while worker.state is before:
                 await self._changed.wait()
             return Health.WELL
+        self._look_at_retiring(slot)
+        return worker.look(slot.tick_s)
+
+    def _look_at_retiring(self, slot: _Slot) -> None:
         for old in tuple(slot.retiring):
-            old.look(tick)
-            if old.is_lost:
+            old.look(slot.tick_s)
+            if old.is_reaped:
                 slot.retiring.remove(old)
-                self._workers.pop(old.id, None)
-        return worker.look(tick)
+                del self._workers[old.id]
 
     async def _bury(self, slot: _Slot, worker: Worker) -> None:
-        """Reap a lost worker, and wait as long as its failures call for."""
+        """Reap a lost worker, and wait as long as its failures call for; for ever, or until a reload, if it can't get better."""
         with anyio.CancelScope(shield=True):
             await worker.exited()
         del self._workers[worker.id]
         slot.last_error = worker.error or errors.WorkerLost(worker.loss.detail if worker.loss else "lost")
         slot.failures += 1
         slot.try_again = anyio.Event()
+        slot.is_given_up = not slot.last_error.retryable
         self._tell_changed()
-        if worker.error is not None and not worker.error.retryable:
-            slot.is_given_up = True
-            self._tell_changed()
-            await slot.try_again.wait()
-            slot.is_given_up = False
-        elif slot.failures > 1:
-            with anyio.move_on_after(min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** (slot.failures - 2))):
+        delay_s = 0.0 if slot.failures == 1 else min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** (slot.failures - 2))
+        until = float("inf") if slot.is_given_up else self._clock.now() + delay_s
+        while not slot.try_again.is_set() and self._clock.now() < until:
+            with anyio.move_on_after(min(slot.tick_s, max(0.0, until - self._clock.now()))):
                 await slot.try_again.wait()
+            self._look_at_retiring(slot)
+        slot.is_given_up = False
 
     async def _stop_all(self) -> None:
         workers = tuple(self._workers.values())

@@ -91,6 +91,11 @@ class Child:
             self._process.kill()  # also ends a stopped process
         self._finish(reason, detail)
 
+    @property
+    def is_reaped(self) -> bool:
+        """The process is gone and nothing of it is left here."""
+        return self._exited.is_set()
+
     async def exited(self) -> None:
         """Return once the process is reaped and nothing of it is left here."""
         await self._exited.wait()

@@ -196,6 +196,11 @@ class Worker:
         return self.state is WorkerState.LOST
 
     @property
+    def is_reaped(self) -> bool:
+        """Gone, and nothing of its process is left."""
+        return self.is_lost and (self._child is None or self._child.is_reaped)
+
+    @property
     def bytes_received(self) -> int:
         """From this process, while it lives; afterwards they are in the counts."""
         return self._child.bytes_received if self._child and self.state is not WorkerState.LOST else 0
