@@ -1,7 +1,8 @@
 """IndexTTS-2 behind the engine contract: many jobs, one step at a time.
 
 Each `step` does one bounded piece for the most urgent job: a few codes (for all jobs that are decoding, in one batch), part of a flow
-step, or one block of the vocoder. Urgency is the job's deadline plus the sound it has out. The flow's and vocoder's buffers are
+step, or one block of the vocoder. Decoding waits for memory, sound for arithmetic: once a job is heard, its next codes are decoded on one
+core while the others make its sound. Urgency is the job's deadline plus the sound it has out. The flow's and vocoder's buffers are
 shared: a run may be left for another only at a boundary (flow: between estimator calls; vocoder: between windows).
 """
 
@@ -9,7 +10,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -17,12 +19,14 @@ from realtime.engines.base import Chunk, Done, EngineEvent, EngineInfo, Failed, 
 from realtime.engines.indextts2 import voice_pack
 from realtime.engines.indextts2.acoustic import AcousticStream, Prompt
 from realtime.engines.indextts2.chunks import ChunkPlan, Costs
-from realtime.engines.indextts2.decode import Prefix
+from realtime.engines.indextts2.decode import Prefix, Sequence
+from realtime.engines.indextts2.kernels.native import Native
 from realtime.engines.indextts2.kernels.packing import Floats
 from realtime.engines.indextts2.kv_pages import NoPages
 from realtime.engines.indextts2.levels import LEVELS, level_named
 from realtime.engines.indextts2.options import Options
-from realtime.engines.indextts2.speaking import Need, Speaking, Steps
+from realtime.engines.indextts2.sound import SoundMaker
+from realtime.engines.indextts2.speaking import Need, Speaking
 from realtime.engines.indextts2.stages import PREFIXES, Stages
 from realtime.engines.indextts2.tokens import TextFrontEnd
 from realtime.engines.indextts2.voice_pack import VoicePack
@@ -34,8 +38,6 @@ PROMPT_ROWS = 48
 """Prompt positions per step: about 45 ms at official size on two cores."""
 CODES_PER_STEP = 4
 """Codes per step while one or two jobs decode: 30 to 45 ms."""
-CLIPPED_SHARE = 0.5
-"""More samples than this at full scale is garbage, not speech (guess; speech at a limiter has below 0.01)."""
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ class IndexTts2:
         self._ready: list[EngineEvent] = []
         self._prefixes: OrderedDict[str, Prefix] = OrderedDict()
         self._vocoding: Speaking | None = None
+        self._maker = SoundMaker(stages)
+        self._together = self._second_thread()
         self._in_call: Speaking | None = None
         self._count = 0
         self.info = self._info()
@@ -68,6 +72,13 @@ class IndexTts2:
             can_adjust=True,
             revision=self.revision,
         )
+
+    def _second_thread(self) -> ThreadPoolExecutor | None:
+        """A thread for decoding beside the sound stages, where there are compiled kernels and cores for both."""
+        kernels = self.stages.vocoder.kernels
+        if not isinstance(kernels, Native) or kernels.threads < 2:
+            return None
+        return ThreadPoolExecutor(1, "decode", initializer=kernels.go_solo)
 
     # -- the contract
 
@@ -96,20 +107,27 @@ class IndexTts2:
         self._jobs[job.id] = Speaking(job, self._count, parts, level, ChunkPlan(self.costs, pack.prompt_frames))
 
     def step(self) -> list[EngineEvent]:
-        """One bounded piece of work for the most urgent job."""
+        """One bounded piece of work, for the most urgent job first."""
         events, self._ready = self._ready, []
         if events or not self._jobs:
             return events
-        for job in sorted(self._jobs.values(), key=lambda s: s.due(self.stages.sample_rate)):
-            found = self._guarded(job)
-            if found is not None:
+        order = sorted(self._jobs.values(), key=lambda s: s.due(self.stages.sample_rate))
+        for job in order:
+            if job.need is Need.PLACE and (found := self._guarded(job, self._place)) is not None:
                 return found
-        raise AssertionError("some job holds cache pages, or a waiting one fails")
+        sound = next((job for job in order if job.need in (Need.FLOW, Need.VOCODE)), None)
+        decoding = [job for job in order if job.is_decoding]
+        if sound is None:
+            return self._decode(decoding)
+        if decoding and self._together is not None and sound.samples:
+            return self._decode_beside(decoding, sound)
+        urgent = order[0]
+        return self._decode(decoding) if decoding and urgent.need is Need.CODES else self._sound_piece(sound) or []
 
-    def _guarded(self, job: Speaking) -> list[EngineEvent] | None:
-        """Advance one job; what goes wrong is its failure and nobody else's."""
+    def _guarded(self, job: Speaking, work: Callable[[Speaking], list[EngineEvent] | None]) -> list[EngineEvent] | None:
+        """Do a job's work; what goes wrong is its failure and nobody else's."""
         try:
-            return self._advance(job)
+            return work(job)
         except (FloatingPointError, EngineFailed, Overloaded, ValueError) as error:
             code = error.code if isinstance(error, EngineFailed | Overloaded) else EngineFailed.code
             self._forget(job)
@@ -147,9 +165,11 @@ class IndexTts2:
         return self.info
 
     def close(self) -> None:
-        """Forget all jobs."""
+        """Forget all jobs and end the second thread."""
         for speaking in list(self._jobs.values()):
             self._forget(speaking)
+        if self._together is not None:
+            self._together.shutdown()
 
     @staticmethod
     def accepted(packs: Mapping[str, VoicePack], stages: Stages, revision: str, prompt_frames: int) -> dict[str, VoicePack]:
@@ -177,20 +197,8 @@ class IndexTts2:
             raise UnknownVoice(f"indextts2 has no voice {voice!r}; it has: {', '.join(sorted(self.packs)) or 'none'}")
         return self.packs[voice]
 
-    def _advance(self, job: Speaking) -> list[EngineEvent] | None:
-        """One piece for this job, or for whoever holds what it needs; None if it waits for pages that others hold."""
-        need = job.need
-        if need is Need.VOCODE:
-            return self._vocode(self._vocoding or job)
-        if need is Need.FLOW:
-            self._flow(self._in_call or job)
-            return []
-        if need is Need.PLACE:
-            return [] if self._place(job) else None
-        return self._decode(job)
-
-    def _place(self, job: Speaking) -> bool:
-        """Find pages for the job's next part; False if others must end first. Raises `Overloaded` if nobody else holds any."""
+    def _place(self, job: Speaking) -> list[EngineEvent] | None:
+        """Find pages for the job's next part; None if others must end first. Raises `Overloaded` if nobody else holds any."""
         pack = self._pack(job.job.voice)
         ids = job.parts[0]
         limit = self.options.max_codes_base + int(self.options.max_codes_per_piece * len(ids))
@@ -200,12 +208,12 @@ class IndexTts2:
             sequence = self.stages.decoder.start(prefix, ids, self.options.sampling, seed, limit)
         except NoPages as error:
             if any(other.sequence is not None for other in self._jobs.values()):
-                return False
+                return None
             raise Overloaded(f"the K/V cache is too small for this text: {error}") from None
         prompt = Prompt(np.ascontiguousarray(pack.ref_mel.T), pack.prompt_condition, pack.style)
         job.begin_part(sequence, AcousticStream(self.stages.acoustic, prompt, seed, job.job.speed))
         self._size_chunk(job)
-        return True
+        return []
 
     def _prefix(self, job: Speaking, pack: VoicePack) -> Prefix:
         """The voice's condition rows in the cache, run now if this voice and emotion are new."""
@@ -226,72 +234,56 @@ class IndexTts2:
         codes = None if self.stages.decoder.offset == 2 else job.plan.next_codes(job.level, len(self._jobs))
         job.chunk_codes = codes or 0
 
-    def _decode(self, job: Speaking) -> list[EngineEvent]:
-        wanted = [s.sequence for s in self._jobs.values() if s.sequence is not None and not s.sequence.is_finished]
-        assert job.sequence is not None
-        rounds = CODES_PER_STEP if len(wanted) <= 2 else 1
-        for _ in range(rounds):
-            had_prompt = len(job.sequence.pending) > 1
-            self.stages.decoder.step(wanted, PROMPT_ROWS)
-            if had_prompt or job.sequence.is_finished or job.has_codes:
+    def _decode(self, jobs: list[Speaking]) -> list[EngineEvent]:
+        """Some codes for all jobs that decode, in one batch."""
+        self._decode_codes([job.sequence for job in jobs if job.sequence is not None])
+        return self._faults(jobs)
+
+    def _decode_codes(self, sequences: list[Sequence]) -> None:
+        for _ in range(CODES_PER_STEP if len(sequences) <= 2 else 1):
+            has_prompt = any(len(sequence.pending) > 1 for sequence in sequences)
+            self.stages.decoder.step(sequences, PROMPT_ROWS)
+            if has_prompt:
                 break
-        if job.sequence.fault:
-            raise EngineFailed(job.sequence.fault)
-        return []
+
+    def _faults(self, jobs: list[Speaking]) -> list[EngineEvent]:
+        faulty = [(job, job.sequence.fault) for job in jobs if job.sequence is not None and job.sequence.fault]
+        for job, _ in faulty:
+            self._forget(job)
+        return [Failed(job.job.id, EngineFailed.code, fault) for job, fault in faulty]
+
+    def _decode_beside(self, jobs: list[Speaking], sound: Speaking) -> list[EngineEvent]:
+        """Decode on a thread of its own, which mostly waits for memory, while the other cores compute the sound of a job.
+
+        A chunk is begun before, never during: it reads what the decoder appends to.
+        """
+        assert self._together is not None
+        kernels, events = self.stages.vocoder.kernels, self._sound_piece(sound)
+        if events is None or events:
+            return events or []
+        threads = kernels.threads
+        kernels.set_threads(threads - 1)
+        try:
+            running = self._together.submit(self._decode_codes, [job.sequence for job in jobs if job.sequence is not None])
+            while not events and not running.done() and (sound.flow is not None or sound.vocoding is not None):
+                events = self._sound_piece(sound) or []
+            running.result()
+        finally:
+            kernels.set_threads(threads)
+        return [*events, *self._faults([job for job in jobs if job.job.id in self._jobs])]
 
     # -- private: sound
 
-    def _flow(self, job: Speaking) -> None:
-        assert job.sequence is not None and job.stream is not None
-        if job.flow is None:
-            job.flow = self._begin_chunk(job)
-        try:
-            is_boundary = next(job.flow)
-            self._in_call = None if is_boundary else job
-        except StopIteration:
-            job.flow, self._in_call = None, None
-            job.vocoding = self._begin_window(job)
+    def _sound_piece(self, job: Speaking) -> list[EngineEvent] | None:
+        """Part of a flow step or of a window, for this job or for the one that holds the stage's buffers."""
+        return self._guarded(self._maker.holder(job), self._make)
 
-    def _begin_chunk(self, job: Speaking) -> Steps:
-        sequence, stream = job.sequence, job.stream
-        assert sequence is not None and stream is not None
-        have = len(sequence.codes)
-        if have == 0:
-            raise EngineFailed("the language model stopped before its first code")
-        fresh = slice(stream.codes, have)
-        latents = self.stages.decoder.latent_pass(sequence) if self.stages.decoder.offset == 2 else np.stack(sequence.latents)
-        if fresh.start < have:
-            stream.push(sequence.codes[fresh], latents[fresh])
-        until = min(job.codes_made + job.chunk_codes, have) if job.chunk_codes else have
-        job.is_last_chunk = sequence.is_finished and have - until <= job.level.window.look_ahead_codes
-        until = have if job.is_last_chunk else until
-        job.chunk_codes, job.codes_made = until - job.codes_made, until
-        return stream.steps(until, job.level.schedule, job.level.window)
-
-    def _begin_window(self, job: Speaking) -> Steps:
-        stream = job.stream
-        assert stream is not None
-        left = min(job.frames_vocoded, self.stages.vocoder.shape.context)
-        ahead = stream.ahead[:0] if job.is_last_chunk else stream.ahead
-        mel = np.concatenate([stream.mel[job.frames_vocoded - left :], ahead])
-        job.frames_vocoded = len(stream.mel)
-        # one frame of the look-ahead is kept as the tail that the next window fades in over
-        return self.stages.vocoder.steps(mel, left, max(0, len(ahead) - 1))
-
-    def _vocode(self, job: Speaking) -> list[EngineEvent]:
-        assert job.vocoding is not None and job.stream is not None
-        self._vocoding = job
-        try:
-            next(job.vocoding)
-            return []
-        except StopIteration as stop:
-            self._vocoding, job.vocoding = None, None
-            return self._sound(job, stop.value)
+    def _make(self, job: Speaking) -> list[EngineEvent]:
+        samples = self._maker.piece(job)
+        return [] if samples is None else self._sound(job, samples)
 
     def _sound(self, job: Speaking, samples: Floats) -> list[EngineEvent]:
-        assert job.stream is not None
-        has_tail = not job.is_last_chunk and len(job.stream.ahead) > 0
-        samples = checked(job.joined(samples, self.stages.vocoder.shape.hop if has_tail else 0))
+        """Account for a window's samples, and go on to the next chunk, part or the end."""
         job.plan.sent(job.chunk_codes, job.level, len(self._jobs))
         events: list[EngineEvent] = []
         if job.is_last_chunk:
@@ -322,17 +314,7 @@ class IndexTts2:
         if job.sequence is not None and job.sequence.pages:
             self.stages.decoder.end(job.sequence)
         job.sequence, job.flow, job.vocoding, job.parts = None, None, None, []
-        self._vocoding = None if self._vocoding is job else self._vocoding
-        self._in_call = None if self._in_call is job else self._in_call
-
-
-def checked(samples: Floats) -> Floats:
-    """The samples, if they can be sound. Raises `EngineFailed` for values that aren't finite, and for mostly full scale."""
-    if not np.isfinite(samples).all():
-        raise EngineFailed("the vocoder's samples are not finite")
-    if len(samples) and float((np.abs(samples) >= 1).mean()) > CLIPPED_SHARE:
-        raise EngineFailed("the vocoder's samples are mostly at full scale")
-    return samples
+        self._maker.forget(job)
 
 
 def load(options: Mapping[str, object]) -> IndexTts2:

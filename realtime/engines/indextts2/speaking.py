@@ -20,6 +20,8 @@ from realtime.engines.indextts2.decode import Sequence
 from realtime.engines.indextts2.kernels.packing import Floats
 from realtime.engines.indextts2.levels import Level
 
+MOST_AHEAD = 400
+"""Codes decoded but not yet made into sound, at most: 8 s. More would be thrown away at a barge-in, and keeps others waiting."""
 Steps = Generator[bool, None, Floats]
 
 
@@ -64,6 +66,14 @@ class Speaking:
         if self.sequence is None:
             return Need.PLACE if self.parts else Need.NOTHING
         return Need.FLOW if self.has_codes else Need.CODES
+
+    @property
+    def is_decoding(self) -> bool:
+        """Whether more codes are wanted: the part isn't finished, and not too far ahead of the sound."""
+        sequence = self.sequence
+        if sequence is None or sequence.is_finished:
+            return False
+        return self.need is Need.CODES or len(sequence.codes) - self.codes_made < MOST_AHEAD
 
     @property
     def has_codes(self) -> bool:

@@ -15,9 +15,10 @@ from realtime.engines import registry
 from realtime.engines.base import Chunk, Done, EngineEvent, Failed, Job
 from realtime.engines.indextts2 import random_model, stages, voice_pack
 from realtime.engines.indextts2.chunks import CODE_S, ChunkPlan, Costs
-from realtime.engines.indextts2.engine import IndexTts2, checked
+from realtime.engines.indextts2.engine import IndexTts2
 from realtime.engines.indextts2.levels import LEVELS, level_named
 from realtime.engines.indextts2.options import Options
+from realtime.engines.indextts2.sound import checked
 from realtime.errors import BadOption, EngineFailed, ModelMissing, Overloaded, UnknownVoice
 from realtime.types import Emotion
 
@@ -104,6 +105,18 @@ def test_chunks_join_without_a_jump(engine: IndexTts2) -> None:
     edges = np.cumsum([len(e.samples) for e in events if isinstance(e, Chunk)])[:-1]
     steps = np.abs(np.diff(samples))
     assert max(steps[edge - 1] for edge in edges) <= np.quantile(steps, 0.999)
+
+
+def test_decoding_beside_the_sound_changes_nothing(loaded: Callable[..., IndexTts2]) -> None:
+    def spoken(threads: int) -> np.ndarray:
+        engine = loaded(threads=threads)
+        assert (engine._together is None) == (threads == 1 or engine.stages.vocoder.kernels.name == "numpy")
+        engine.start(job(text=LONG, seed=1))
+        events = run(engine)
+        engine.close()
+        return sound(events)
+
+    assert np.array_equal(spoken(1), spoken(2))
 
 
 def test_the_more_urgent_job_is_done_first(engine: IndexTts2) -> None:

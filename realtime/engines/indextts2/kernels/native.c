@@ -1,6 +1,6 @@
 /* Kernels of the IndexTTS-2 runtime: what decides its speed and numpy can't do well. Compiled on the host that runs it, see build.py.
  *
- * Every entry point takes the pool's lock, so calls from several threads queue up. Nothing allocates; buffers belong to the caller.
+ * Every entry point takes the pool's lock, so calls from several threads queue up; solo threads go their own way. Nothing allocates; buffers belong to the caller.
  */
 #define _GNU_SOURCE
 #include "pool.h"
@@ -13,9 +13,9 @@
 
 #define LOCKED(call)                   \
     do {                               \
-        pthread_mutex_lock(&pool.lock); \
+        if (!solo) pthread_mutex_lock(&pool.lock); \
         call;                          \
-        pthread_mutex_unlock(&pool.lock); \
+        if (!solo) pthread_mutex_unlock(&pool.lock); \
     } while (0)
 
 void rt_gemm(const weight_t *w, const act_t *in, float *out, const float *addend, long rows, long row_step, long dilation,

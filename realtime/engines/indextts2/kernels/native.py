@@ -149,6 +149,10 @@ class Native:
         """Let `threads` threads share the work from now on."""
         self.lib.rt_set_threads(threads)
 
+    def go_solo(self) -> None:
+        """Let the calling thread run its kernels alone, beside the shared threads, from now on."""
+        self.lib.rt_solo(1)
+
     def view(self, w: Weight) -> CWeight:
         """The C view of a weight, made once."""
         held = self._weights.get(id(w))

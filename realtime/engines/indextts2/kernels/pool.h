@@ -18,6 +18,9 @@
 #define MAX_THREADS 64
 #define SPINS 4000 /* about 50 us of pause instructions; measured, see ops/LOG.md */
 
+/* A solo thread runs its loops alone and beside the pool: decoding waits for memory while the sound stages compute. */
+static _Thread_local int solo = 0;
+
 typedef void (*unit_fn)(void *arg, int unit);
 
 static struct {
@@ -81,7 +84,7 @@ static void *helper_main(void *index_as_pointer) {
 
 /* Run fn(arg, 0..units-1), shared among the threads; returns when all are done. Not reentrant: hold pool.lock. */
 static void parallel_for(unit_fn fn, void *arg, int units) {
-    if (units <= 1 || pool.threads == 1) {
+    if (units <= 1 || solo || pool.threads == 1) {
         for (int i = 0; i < units; i++) fn(arg, i);
         return;
     }
@@ -118,4 +121,5 @@ void rt_set_threads(int threads) {
     pthread_mutex_unlock(&pool.lock);
 }
 
+void rt_solo(int on) { solo = on; }
 int rt_threads(void) { return pool.threads; }
