@@ -77,9 +77,13 @@ def _add_serve(subcommands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    from realtime.demo import with_second_voice
     from realtime.serving import serve
 
-    return serve(settings_from(arguments), open_page=arguments.is_demo and not arguments.no_browser, is_demo=arguments.is_demo)
+    settings = settings_from(arguments)
+    if arguments.is_demo and not arguments.engines:
+        settings = with_second_voice(settings)
+    return serve(settings, open_page=arguments.is_demo and not arguments.no_browser, is_demo=arguments.is_demo)
 
 
 def settings_from(arguments: argparse.Namespace) -> Settings:

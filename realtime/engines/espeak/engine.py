@@ -26,8 +26,10 @@ CACHE_BYTES = 32 << 20  # six minutes of clauses
 
 @dataclass(frozen=True, slots=True)
 class EspeakOptions:
-    """The `[engines.espeak]` table: `voices` are ids of built-ins or tables, `chunk_ms` the longest chunk."""
+    """The `[engines.espeak]` table: `voices` are ids of built-ins or tables, `chunk_ms` the longest chunk, `name` what a second one of
+    these (a table with `factory = "espeak"`) is called: the table's own name."""
 
+    name: str = "espeak"
     voices: tuple[EspeakVoice, ...] = BUILT_IN
     chunk_ms: float = 200.0
     capacity: int = 8
@@ -97,7 +99,7 @@ class EspeakEngine:
             for language in LANGUAGES:
                 library.choose(voice.espeak_name(language), 175, voice.pitch)  # refuse a variant that isn't there now, not later
         self.info = EngineInfo(
-            name="espeak",
+            name=self._options.name,
             sample_rate=library.sample_rate,
             languages=tuple(LANGUAGES),
             voices=tuple(voice.info for voice in options.voices),
