@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("name", nargs="?")
     verify.set_defaults(command=_verify)
     listing = commands.add_parser("list", help="show models on this machine")
+    listing.add_argument("engine", nargs="?", help=names)
     listing.add_argument("--published", action="store_true", help="show what can be pulled instead")
     listing.add_argument("--json", action="store_true", help="one JSON object as the last line")
     listing.set_defaults(command=_list)
@@ -176,9 +177,11 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _list(arguments: argparse.Namespace) -> int:
     if arguments.published:
-        return _list_published(arguments.json)
+        return _list_published(arguments.engine, arguments.json)
+    if arguments.engine:
+        engines.engine_hooks(arguments.engine)
     store, rows = store_of(arguments), []
-    for folder in store.models():
+    for folder in store.models(arguments.engine):
         try:
             one = manifest.read(folder)
             size = sum(record.bytes for record in one.files.values())
@@ -191,15 +194,15 @@ def _list(arguments: argparse.Namespace) -> int:
         said = row["error"] if "error" in row else f"{row['sample_rate']} Hz  {row['size_mb']:.1f} MB  {row['revision']}"
         print(f"{row['engine']:10s} {row['name']:24s} {said}")
     if not rows:
-        print(f"no models in {store.root}; get one with `realtime models pull sambert`")
+        print(f"no models in {store.root}; get one with `realtime models pull {arguments.engine or 'sambert'}`")
     if arguments.json:
         print(json.dumps({"dir": str(store.root), "models": rows}, ensure_ascii=False))
     return 0
 
 
-def _list_published(as_json: bool) -> int:
+def _list_published(only: str | None, as_json: bool) -> int:
     rows = []
-    for engine in engines.HOOKS:
+    for engine in [only] if only else list(engines.HOOKS):
         try:
             known = engines.published(engine)
         except ModuleNotFoundError:

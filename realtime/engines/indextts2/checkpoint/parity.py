@@ -43,7 +43,7 @@ def parity(directory: Path) -> int:
 
     1 if any tensor misses, if a stored tensor was not compared, or if a stage folder could not be run or is of an unknown name.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     folders = stage_folders(directory)
     if not folders:
         console.print(f"no stage folders (with a config.json) under {directory}")

@@ -1,0 +1,48 @@
+"""`realtime models export|list|verify|parity indextts2`, as typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from realtime.models.cli import main
+
+
+def test_export_list_and_verify(written_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    here = ["--dir", str(tmp_path)]
+    assert main([*here, "export", "indextts2", str(written_folder), "--name", "tiny", "--option", "onnx=off"]) == 0
+    assert f"exported {tmp_path / 'indextts2' / 'tiny'}" in capsys.readouterr().out
+    assert main([*here, "list", "indextts2", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])["models"]
+    assert (row["engine"], row["name"], row["sample_rate"]) == ("indextts2", "tiny", 22050)
+    assert main([*here, "list", "sambert", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["models"] == []
+    assert main([*here, "verify", "indextts2"]) == 0
+    assert "ok" in capsys.readouterr().out
+    weights = tmp_path / "indextts2" / "tiny" / "s2mel.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    assert main([*here, "verify", "indextts2", "tiny"]) == 1
+    assert "s2mel.safetensors: checksum differs" in capsys.readouterr().out
+
+
+def test_what_can_be_pulled_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "indextts2", "--published"]) == 0
+    said = capsys.readouterr().out
+    assert "IndexTeam/IndexTTS-2" in said
+    assert "sambert" not in said
+
+
+def test_a_folder_that_is_no_checkpoint_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--dir", str(tmp_path / "models"), "export", "indextts2", str(tmp_path)]) == 1
+    assert "expected one folder with config.yaml" in capsys.readouterr().err
+    assert main(["parity", "indextts2", str(tmp_path)]) == 1
+
+
+@pytest.mark.golden
+def test_parity_of_one_stage_folder(golden: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["parity", "indextts2", str(golden / "semantic_codec")]) == 0
+    assert "1 stages" in capsys.readouterr().out
