@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 from importlib import resources
 
+from realtime.engines.sambert.frontend.reading_tables import read_word
 from realtime.engines.sambert.frontend.sandhi import NUMERALS
 from realtime.engines.sambert.frontend.syllables import normal, parse_pinyin, symbols_of
 from realtime.engines.sambert.frontend.units import Hanzi, Word
@@ -33,19 +34,11 @@ def table() -> dict[str, tuple[tuple[str, int], ...]]:
 
 @lru_cache(maxsize=8192)
 def library(word: str) -> tuple[tuple[str, int], ...] | None:
-    """pypinyin's reading of a word of Chinese characters; None when it has none for one of them."""
-    from pypinyin import Style, lazy_pinyin
-
-    given = lazy_pinyin(word, style=Style.TONE3, neutral_tone_with_five=True, v_to_u=False)
-    if len(given) != len(word):
+    """pypinyin's reading of a word of Chinese characters; None when it has none that the inventory has."""
+    found = read_word(word)
+    if found is None or any(symbols_of(plain) is None for plain, _ in found):
         return None
-    out = []
-    for one in given:
-        plain, tone = (one[:-1], int(one[-1])) if one[-1:].isdigit() else (one, 5)
-        if symbols_of(plain) is None:
-            return None
-        out.append((normal(plain), tone))
-    return tuple(out)
+    return tuple((normal(plain), tone) for plain, tone in found)
 
 
 def read(words: Sequence[Word]) -> None:
