@@ -100,6 +100,7 @@ class Chunk:
     sample_rate: int
     span: Span | None = None
     words: tuple[WordTime, ...] = ()
+    at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

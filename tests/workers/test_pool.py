@@ -574,6 +574,8 @@ class TestFaults:
         watch = Watch(beacon())
         await self.run(watch, Fault(FaultKind.DROP_CHUNK, "j", 250))
         assert watch.of("j")[-1].samples == len(watch.sound("j")) + 100 * 24
+        places = [e.at for e in watch.of("j") if isinstance(e, Chunk)]
+        assert places == [k * 2400 for k in range(8) if k != 2]
 
     async def test_slow_and_stall_delay_but_lose_nothing(self) -> None:
         watch = Watch(beacon(rate_factor=0.01))

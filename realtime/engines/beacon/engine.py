@@ -18,7 +18,8 @@ from realtime.engines.beacon.voices import BUILT_IN, BeaconVoice, voice_from
 from realtime.errors import BadOption, UnknownVoice
 from realtime.types import JobId, Span, SpeechPlan, WordTime
 
-WORDS = re.compile(r"[぀-ヿ㐀-鿿豈-﫿\U00020000-\U0003ffff]|[^\W぀-ヿ㐀-鿿豈-﫿\U00020000-\U0003ffff]+")
+# every character sounds, so signs and blanks are words of their own: with the words' edges the place of each character is known
+WORDS = re.compile(r"[぀-ヿ㐀-鿿豈-﫿\U00020000-\U0003ffff]|[^\W぀-ヿ㐀-鿿豈-﫿\U00020000-\U0003ffff]+|[\s\S]")
 LEVEL_KEYS = {"name", "rate_factor", "first_chunk_ms", "description"}
 
 
