@@ -47,6 +47,7 @@ TRIALS = np.array(
 and one in fifteen of these is an assigned character."""
 UNLIKELY = frozenset({"Cn", "Co", "Cs"})  # a correction that yields such a character is none
 REFINE = 3  # frames
+APART = 2 * SLOT_FRAMES  # between markers of a layout, which are really a burst apart
 FLOOR = 1e-4  # markers under -40 dB of the loudest are no speech
 QUIET = 0.1  # of a burst's energy: what is weaker is fill, an echo of a codec, or the edge of something
 LEAST_FRAMES = 4  # two milliseconds: less is an edge
@@ -116,19 +117,22 @@ def listen(samples: npt.ArrayLike, rate: int) -> Heard:
     groups, purity = _read_slots(energy, at)
     points, turns, holds = _settle(groups, layouts)
     whole = _without_overlaps(at, holds & (purity > PURITY), purity)
-    scale = HOP * rate / RATE
+
+    def sample(frame: int) -> int:
+        """Where a frame begins, at the input's rate; not before the sound."""
+        return max(0, round((frame * HOP - WINDOW) * rate / RATE))
+
     heard = [
-        HeardCharacter(chr(p), round(a * scale), round((a + BURST_FRAMES) * scale), int(v), int(t))
-        for a, v, p, t in zip(at[whole], layouts[whole], points[whole], turns[whole], strict=True)
+        HeardCharacter(chr(p), sample(a), sample(a + BURST_FRAMES), v, t)
+        for a, v, p, t in zip(at[whole].tolist(), layouts[whole].tolist(), points[whole].tolist(), turns[whole].tolist(), strict=True)
     ]
-    damages = [Damage(round(a * scale), round(b * scale)) for a, b in _unread(energy, at[whole])]
+    damages = [Damage(sample(a), sample(b + SLOT_FRAMES)) for a, b in _unread(energy, at[whole])]
     return Heard(tuple(heard), tuple(damages))
 
 
 def _tone_energy(mono: Floats) -> Floats:
-    """E [frames, TONES]; frame i is the window that begins at sample i * HOP. Padded so that a burst may touch both ends."""
-    lead = WINDOW  # frames before the sound's start are cut off again
-    padded = np.pad(mono, (0, WINDOW * (signal.SLOTS + 1) + lead))
+    """E [frames, TONES]; frame i is the window that begins at sample i * HOP - WINDOW, so that pieces at both ends are seen."""
+    padded = np.pad(mono, (WINDOW, WINDOW * (signal.SLOTS + 2)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
     turns = 2 * np.pi * np.outer(np.arange(WINDOW), signal.tone_hz() / RATE)
     kernel = np.concatenate([np.cos(turns), np.sin(turns)], axis=1).astype(np.float32) / (WINDOW / 2)
@@ -140,20 +144,21 @@ def _tone_energy(mono: Floats) -> Floats:
 
 
 def _find_markers(energy: Floats) -> tuple[Ints, Ints]:
-    """Frames where markers begin, and their layouts."""
+    """Frames where markers begin, in order, and their layouts. A piece of one layout's marker doesn't hide another's."""
     inside = energy @ signal.MARKERS.T.astype(np.float32)  # [frames, LAYOUTS]
     total = energy.sum(axis=1) + 1e-12
-    layouts = inside.argmax(axis=1)
-    strongest = np.take_along_axis(inside, layouts[:, None], axis=1)[:, 0]
-    is_marker = (strongest > MARKER_SHARE * total) & (_tones_sounding(energy) > MARKER_TONES)
-    score = np.where(is_marker, strongest * strongest / total, 0.0)
+    is_marker = (inside > MARKER_SHARE * total[:, None]) & (_tones_sounding(energy) > MARKER_TONES)[:, None]
+    score = np.where(is_marker, inside * inside / total[:, None], 0.0).astype(np.float32)
     score[score < FLOOR * score.max(initial=0.0)] = 0.0
-    reach = SLOT_FRAMES * 2  # two markers are at least a burst apart
-    found = np.flatnonzero((score > 0) & (score >= _running_max(score, reach)))
-    keep = np.ones(len(found), dtype=bool)
-    keep[1:] = np.diff(found) > reach  # equal neighbours: the first
-    found = found[keep].astype(np.int64)
-    return found[found + BURST_FRAMES <= len(energy)], layouts[found[found + BURST_FRAMES <= len(energy)]].astype(np.int64)
+    score[max(0, len(energy) - BURST_FRAMES) :] = 0.0
+    candidates = []
+    for layout in np.flatnonzero(score.any(axis=0)).tolist():
+        own = score[:, layout]
+        at = np.flatnonzero((own > 0) & (own >= _running_max(own, APART)))
+        at = at[np.diff(at, prepend=-BURST_FRAMES) > APART]  # of equal neighbours the first
+        candidates += [(frame, layout) for frame in at.tolist()]
+    candidates.sort()
+    return np.array([c[0] for c in candidates], dtype=np.int64), np.array([c[1] for c in candidates], dtype=np.int64)
 
 
 def _running_max(values: Floats, reach: int) -> Floats:

@@ -118,7 +118,7 @@ class TestDamage:
         assert len(heard.damages) <= 1
         assert heard.damages or kept_ms < 4
 
-    @pytest.mark.parametrize("lost_ms", range(3, 39, 3))
+    @pytest.mark.parametrize("lost_ms", range(6, 39, 3))  # of 40
     def test_a_character_without_its_beginning_is_damage(self, lost_ms: int) -> None:
         heard = listen(speak("你好吗")[lost_ms * A.sample_rate // 1000 :], A.sample_rate)
         assert heard.text == "好吗"
@@ -182,7 +182,7 @@ class TestTheEngine:
         chunks = [e for e in run(engine) if isinstance(e, Chunk)]
         heard = listen(np.concatenate([c.samples for c in chunks]), 24000).characters
         words = [w for c in chunks for w in c.words]
-        assert [text[w.span.start : w.span.end] for w in words] == ["你", "好", "hello", "world"]
+        assert [text[w.span.start : w.span.end] for w in words] == ["你", "好", ",", " ", "hello", " ", "world", "!"]
         for word in words:
             assert abs(heard[word.span.start].start - word.start) <= 24
 
