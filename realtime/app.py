@@ -17,6 +17,7 @@ from realtime import metrics
 from realtime.audio.codecs import CODECS, SAMPLE_RATES, is_supported, make_encoder
 from realtime.clock import Clock, MonotonicClock
 from realtime.config import EngineSettings, LimitSettings, Settings, TextSettings
+from realtime.engines.registry import ENGINES
 from realtime.errors import BadOption
 from realtime.pipeline.dispatcher import Dispatcher, Request
 from realtime.pipeline.planning import Planner
@@ -117,6 +118,8 @@ def worker_specs(settings: Settings, chain: tuple[str, ...]) -> tuple[WorkerSpec
     specs = []
     for engine in chain:
         table = settings.engines.get(engine, EngineSettings())
+        if (table.factory or engine) not in ENGINES and ":" not in (table.factory or engine):
+            raise BadOption(f"unknown engine {table.factory or engine!r}; there are: {', '.join(ENGINES)}")
         options = dict(table.options)
         if engine in ("indextts2", "sambert"):
             options.setdefault("models_dir", str(settings.server.data_dir / "models" / engine))

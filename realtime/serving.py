@@ -31,14 +31,17 @@ class Server(uvicorn.Server):
         self._is_draining = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Called in the event loop's thread for each signal."""
-        if self._is_draining or self._service.gateway.dispatcher.load == 0:
-            self._service.gateway.drain()
-            super().handle_exit(sig, frame)
-            return
-        self._is_draining = True
-        log.info("draining: running utterances may finish within %g s", self._service.settings.server.drain_s)
-        self._service.gateway.drain()
+        """Called in the event loop's thread for each signal. Never passed on to uvicorn, which would die of it after a clean exit."""
+        gateway = self._service.gateway
+        if self._is_draining:
+            self.should_exit = self.force_exit = True
+        elif gateway.dispatcher.load == 0:
+            gateway.drain()
+            self.should_exit = True
+        else:
+            self._is_draining = True
+            log.info("draining: running utterances may finish within %g s", self._service.settings.server.drain_s)
+            gateway.drain()
 
     async def on_tick(self, counter: int) -> bool:
         """uvicorn asks ten times per second whether to exit."""
