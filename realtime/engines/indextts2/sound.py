@@ -17,6 +17,10 @@ CLIPPED_SHARE = 0.5
 """More samples than this at full scale is garbage, not speech (guess; speech at a limiter has below 0.01)."""
 
 
+SHORT_REST = 4
+"""A rest of up to one fourth of the chunk before it is taken along."""
+
+
 class SoundMaker:
     """Who holds which buffers, and the next piece of work."""
 
@@ -63,7 +67,8 @@ class SoundMaker:
             raise EngineFailed("the language model stopped before its first code")
         until = min(job.codes_made + job.chunk_codes, have) if job.chunk_codes else have
         ahead = job.level.window.look_ahead_codes
-        job.is_last_chunk = sequence.is_finished and have - until <= ahead
+        # a short rest is not worth a chunk of its own: prompt and context would cost more than it
+        job.is_last_chunk = sequence.is_finished and have - until <= max(ahead, job.chunk_codes // SHORT_REST)
         until = have if job.is_last_chunk else until
         # no more than the look-ahead, however far decoding has come: the sound must not depend on how busy the host is
         fresh = slice(stream.codes, min(have, until + ahead))

@@ -29,6 +29,8 @@ from realtime.engines.indextts2.vocode import Vocoder, VocoderShape
 T = TypeVar("T")
 PREFIXES = 8
 """Voices' condition rows kept in the cache at once; each holds two pages officially (8 MB)."""
+MARGIN_SHARE = 0.45
+"""What a frame of the vocoder's margin costs beside one of sound: only the first stage runs over most of it (vocode.py)."""
 TRIAL_ROWS = 128
 """Frames of the trial runs that measure costs."""
 
@@ -92,7 +94,7 @@ def measured_costs(stages: Stages) -> Costs:
     stages.decoder.forget_prefix(prefix)
     flow_s = _best(lambda: list(estimator.steps(x, static, table)), 2) / TRIAL_ROWS
     vocode_s = _best(lambda: list(stages.vocoder.steps(x)), 2) / TRIAL_ROWS
-    return Costs(decode_s, flow_s, vocode_s, stages.vocoder.shape.context)
+    return Costs(decode_s, flow_s, vocode_s, int(MARGIN_SHARE * stages.vocoder.shape.context))
 
 
 def _best(work: Callable[[], object], times: int) -> float:

@@ -64,14 +64,25 @@ class VocoderShape:
         return int(np.prod(self.upsample_rates))
 
     @property
-    def context(self) -> int:
-        """Frames to each side that an output sample can depend on; a window with that much context equals the whole."""
-        reach = 3 + 6  # conv_post and the last activation, in samples
+    def contexts(self) -> tuple[int, ...]:
+        """Frames to each side that the output can depend on: of the mel, then of what enters each stage.
+
+        Most of it is the first stage's (24 frames officially), so a window is cut after each stage to what the rest still needs.
+        """
+        reach, found = 3 + 6, []  # conv_post and the last activation, in samples
+        per_frame = self.hop
         for rate, kernel in zip(reversed(self.upsample_rates), reversed(self.upsample_kernel_sizes), strict=True):
             blocks = zip(self.resblock_kernel_sizes, self.resblock_dilation_sizes, strict=True)
             reach += max(sum((k - 1) // 2 * (d + 1) + 2 * 6 for d in dilations) for k, dilations in blocks)
             reach = -(-(reach + kernel) // rate)
-        return reach + 3
+            per_frame //= rate
+            found.append(-(-reach // per_frame))
+        return (found[-1] + 3, *reversed(found))
+
+    @property
+    def context(self) -> int:
+        """Frames of mel to each side; a window with that much context equals the whole."""
+        return self.contexts[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,6 +118,12 @@ def snake_of(tensors: Tensors, name: str, logscale: bool) -> Snake:
     if up.shape != (12,) or not np.array_equal(up, down):
         raise ValueError(f"{name}: expected one 12-tap filter for both directions")
     return Snake(padded[0], padded[1], np.ascontiguousarray(up))
+
+
+def trimmed(x: Floats, left: int, right: int, need: int, per_frame: int) -> tuple[Floats, int, int]:
+    """Rows of x without what lies beyond `need` frames of the margins `left` and `right`; and the margins left."""
+    keep_left, keep_right = min(left, need), min(right, need)
+    return x[(left - keep_left) * per_frame : len(x) - (right - keep_right) * per_frame], keep_left, keep_right
 
 
 def widened(w: Floats, outputs: bool = True) -> Floats:
@@ -254,8 +271,11 @@ class Vocoder:
         mel = np.ascontiguousarray(mel, dtype=np.float32)
         x = self._floats("pre", len(mel), self.pre.n)
         self._conv(self.pre, None, mel, x, 1)
+        per_frame = 1
         for i, stage in enumerate(self.stages):
+            x, left, right = trimmed(x, left, right, self.shape.contexts[i + 1], per_frame)
             u = self._upsample(stage, x)
+            per_frame *= stage.rate
             x = self._floats(f"stage{i % 2}", len(u), stage.channels)
             for j, pairs in enumerate(stage.blocks):
                 self._block(pairs, u, x, ACCUMULATE if j else 0)
@@ -263,7 +283,7 @@ class Vocoder:
         x *= np.float32(1 / len(self.shape.resblock_kernel_sizes))
         wave = np.empty((len(x), 1), dtype=np.float32)
         self._conv(self.post, self.post_snake, x, wave, 1)
-        samples = wave[left * self.shape.hop : len(wave) - right * self.shape.hop, 0]
+        samples = wave[left * per_frame : len(wave) - right * per_frame, 0]
         out: Floats = np.tanh(samples) if self.shape.use_tanh_at_final else np.clip(samples, -1, 1)
         return out
 

@@ -369,4 +369,4 @@ def test_costs_are_measured_when_the_engine_loads(data: Path) -> None:
     engine = registry.load("indextts2", {"models_dir": str(data / "models" / "indextts2"), "cache_dir": str(data / "cache"), "threads": 1})
     assert isinstance(engine, IndexTts2)
     assert all(value > 0 for value in (engine.costs.decode_s, engine.costs.flow_s, engine.costs.vocode_s))
-    assert stages.measured_costs(engine.stages).margin_frames == engine.stages.vocoder.shape.context
+    assert 0 < stages.measured_costs(engine.stages).margin_frames < engine.stages.vocoder.shape.context
