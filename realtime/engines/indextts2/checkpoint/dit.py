@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from realtime.engines.indextts2.checkpoint.configs import DitConfig
-from realtime.engines.indextts2.checkpoint.heads import join_heads, split_heads
+from realtime.engines.indextts2.checkpoint.heads import attend, join_heads, split_heads
 from realtime.engines.indextts2.checkpoint.wavenet import WaveNet
 
 FREQUENCIES = 128
@@ -95,10 +95,7 @@ class DitAttention(nn.Module):
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor], bias: Tensor | None) -> Tensor:
         """[B, T, C]; `bias` [B, 1, 1, T] hides padding keys, None where there is none."""
         q, k, v = (split_heads(y, self.heads) for y in self.wqkv(x).chunk(3, dim=-1))
-        scores = rotate(q, rope) @ rotate(k, rope).transpose(-1, -2) / math.sqrt(q.shape[-1])
-        if bias is not None:
-            scores = scores + bias
-        return self.wo(join_heads(torch.softmax(scores, dim=-1) @ v))  # type: ignore[no-any-return]
+        return self.wo(join_heads(attend(rotate(q, rope), rotate(k, rope), v, bias)))  # type: ignore[no-any-return]
 
 
 class GatedFeedForward(nn.Module):

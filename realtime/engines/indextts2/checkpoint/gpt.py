@@ -6,7 +6,6 @@ their (in, out) weight layout.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 
 from realtime.engines.indextts2.checkpoint.configs import EMOTION_DIM, GptConfig
 from realtime.engines.indextts2.checkpoint.conformer import Conformer, Perceiver
-from realtime.engines.indextts2.checkpoint.heads import join_heads, split_heads
+from realtime.engines.indextts2.checkpoint.heads import attend, join_heads, split_heads
 
 
 class InOutLinear(nn.Module):
@@ -63,7 +62,7 @@ class Attention(nn.Module):
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
-        self.heads, self.head_dim = heads, dim // heads
+        self.heads = heads
         self.c_attn, self.c_proj = InOutLinear(dim, 3 * dim), InOutLinear(dim, dim)
 
     def forward(self, x: Tensor, bias: Tensor, cache: KvCache | None, layer: int) -> Tensor:
@@ -71,8 +70,7 @@ class Attention(nn.Module):
         q, k, v = (split_heads(y, self.heads) for y in self.c_attn(x).chunk(3, dim=-1))
         if cache is not None:
             k, v = cache.append(layer, k, v)
-        scores = q @ k.transpose(-1, -2) / math.sqrt(self.head_dim) + bias
-        return self.c_proj(join_heads(torch.softmax(scores, dim=-1) @ v))  # type: ignore[no-any-return]
+        return self.c_proj(join_heads(attend(q, k, v, bias)))  # type: ignore[no-any-return]
 
 
 class Mlp(nn.Module):
