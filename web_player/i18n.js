@@ -37,7 +37,6 @@ const WORDS = {
   markFirst: ['first sound', '首音'],
   markGap: ['underrun', '断音'],
   markStop: ['stop', '停止'],
-  numbers: ['Live figures', '实时数据'],
   ttfa: ['First sound', '首音延迟'],
   leadNow: ['Lead', '缓冲'],
   underruns: ['Underruns', '断音次数'],
@@ -49,8 +48,8 @@ const WORDS = {
   closedBreaker: ['closed', '闭合（正常）'],
   open: ['open', '断开'],
   half_open: ['half open', '半开（试探）'],
-  workers: ['{ready} of {all} workers ready, {jobs} jobs', '{all} 个工作进程中 {ready} 个就绪，{jobs} 个任务'],
-  restarts: ['{n} restarts', '已重启 {n} 次'],
+  workers: ['workers ready: {ready} of {all} · jobs: {jobs}', '工作进程就绪 {ready}/{all} · 任务 {jobs}'],
+  restarts: ['restarts: {n}', '重启 {n} 次'],
   breakTitle: ['Break the engine', '故障演示'],
   breakHint: ['Harm the engine that is speaking. The voice may change; the speech goes on.', '破坏正在发声的引擎：声音可能会变，但朗读不会中断。'],
   breakIt: ['Break {engine}', '破坏 {engine}'],
@@ -81,7 +80,6 @@ const WORDS = {
   failed: ['The service gave up: {reason}', '服务出错：{reason}'],
   retryAfter: ['Try again in {seconds} s.', '请在 {seconds} 秒后重试。'],
   lost: ['The connection was lost in mid-speech. Heard: {heard} of {all} characters.', '朗读途中连接中断。已听到 {all} 个字符中的 {heard} 个。'],
-  resumed: ['The connection was lost and is back; the rest is spoken now.', '连接已恢复，继续朗读剩余内容。'],
   switched: ['{from} → {to}: {reason}', '{from} → {to}：{reason}'],
   predicted_miss: ['it would have been late', '预计来不及'],
   stalled: ['it stood still', '停滞'],
@@ -93,8 +91,8 @@ const WORDS = {
   recovered: ['back to the better engine', '恢复到更好的引擎'],
   noAudio: ['This browser has no AudioWorklet here. Use HTTPS or http://127.0.0.1.', '此环境不支持 AudioWorklet，请使用 HTTPS 或 http://127.0.0.1。'],
   decodeFailed: ['The sound could not be decoded; PCM is used from now on.', '音频解码失败，之后改用 PCM。'],
+  overflow: ['More sound came than the page can hold; some of it is lost.', '收到的音频超出页面容量，部分丢失。'],
   keys: ['Ctrl+Enter speaks, Esc stops, Alt+B breaks the engine', 'Ctrl+Enter 朗读，Esc 停止，Alt+B 破坏引擎'],
-  otherLanguage: ['中文', 'English'],
 };
 
 /** @type {UiLanguage} */

@@ -33,6 +33,8 @@ export class JitterBuffer {
     /** How often the sound ran out before the end, and the silence since in samples. */
     this.gaps = 0;
     this.gapSamples = 0;
+    /** Where the last of them was, in samples of the utterance. */
+    this.gapAt = 0;
     this._isComplete = false;
     this._rampIn = 0;
     /** The last sample given out, where a fade begins. */
@@ -98,11 +100,16 @@ export class JitterBuffer {
     if (count < block.length) this._fadeOut(block, count);
     if (this.state === State.PLAYING && count < block.length) {
       this.state = this._isComplete ? State.ENDED : State.DRY;
-      if (this.state === State.DRY) this.gaps += 1;
+      if (this.state === State.DRY) this._ranDry();
     }
     if (this.state === State.DRY) this.gapSamples += block.length - count;
     this._last = count === block.length ? block[count - 1] : 0;
     return count;
+  }
+
+  _ranDry() {
+    this.gaps += 1;
+    this.gapAt = this.played;
   }
 
   _decide() {

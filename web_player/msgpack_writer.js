@@ -59,9 +59,15 @@ class Writer {
     } else if (Number.isInteger(value) && value < 0 && value >= -32) {
       this.u8(value & 0xff);
     } else {
+      // The service takes whole numbers only as such: a position after a day of sound is over 2^32.
       this._room(9);
-      this.view.setUint8(this.at, 0xcb);
-      this.view.setFloat64(this.at + 1, value);
+      if (Number.isSafeInteger(value)) {
+        this.view.setUint8(this.at, 0xd3);
+        this.view.setBigInt64(this.at + 1, BigInt(value));
+      } else {
+        this.view.setUint8(this.at, 0xcb);
+        this.view.setFloat64(this.at + 1, value);
+      }
       this.at += 9;
     }
   }

@@ -73,7 +73,7 @@ function draw() {
   captions.draw(utterance, talk.reading(), talk.isOver);
   showSpeaking(engine, colour);
   panel.speaking(engine);
-  showFigures({ ...talk.figures, leadMs: talk.isOver ? null : leadMs });
+  if (talk.listening) showFigures(talk.listening, talk.isOver ? null : leadMs);
 }
 
 /** Draw while there is something to see: always while it speaks, else until the plot has run empty. */
@@ -84,9 +84,16 @@ function loop() {
   else requestAnimationFrame(loop);
 }
 
+/** The button names the other language in that language. */
+function labelSwitch() {
+  const button = byId('language-switch');
+  button.lang = uiLanguage() === 'zh' ? 'en' : 'zh';
+  button.textContent = uiLanguage() === 'zh' ? 'English' : '中文';
+}
+
 function switchLanguage() {
   speakIn(uiLanguage() === 'zh' ? 'en' : 'zh', document);
-  byId('language-switch').lang = uiLanguage() === 'zh' ? 'en' : 'zh';
+  labelSwitch();
   settings.label();
   compose.draw();
   panel.draw();
@@ -129,6 +136,7 @@ byId('stop').addEventListener('click', () => talk.stop());
 byId('retry').addEventListener('click', () => connection.open());
 byId('key-form').addEventListener('submit', (event) => useKey(/** @type {SubmitEvent} */ (event)));
 document.addEventListener('keydown', onKey);
+labelSwitch();
 showSpeaking('', -1);
 offerOpus();
 connection.open();

@@ -70,7 +70,7 @@ export function drawLead(canvas, history, now, words) {
   const styles = getComputedStyle(canvas);
   const colour = (/** @type {string} */ name) => styles.getPropertyValue(name);
   const topS = history.topS();
-  const frame = { context, left: 34, top: 20, width: clientWidth - 40, height: clientHeight - 42, now, topS, colour };
+  const frame = { context, left: 42, top: 20, width: clientWidth - 48, height: clientHeight - 42, now, topS, colour };
   drawGrid(frame, words);
   drawArea(frame, history.points);
   for (const mark of history.marks) drawMark(frame, mark);

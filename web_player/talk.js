@@ -3,17 +3,15 @@
  * One utterance after another, from text to ear: opens them, decodes their sound, tells the service what was heard, stops at once.
  *
  * @typedef {{ onBegin: (question: string) => void, onOver: () => void,
- *   onMark: (kind: 'first' | 'switch' | 'gap' | 'stop', label: string) => void }} TalkHandlers
+ *   onMark: (kind: import('./plot.js').Mark['kind'], label: string) => void }} TalkHandlers
  */
 
 import { canDecodeOpus, chooseFormat, makeDecoder } from './decoders.js';
 import { t } from './i18n.js';
+import { Listening } from './listening.js';
 import { Speaker } from './speaker.js';
 import { Phase, Utterance } from './utterance.js';
 import { say } from './view.js';
-
-/** How often the service hears where the ear is. */
-const MARK_EVERY_MS = 250;
 
 export class Talk {
   /**
@@ -25,30 +23,22 @@ export class Talk {
     this._connection = connection;
     this._settings = settings;
     this._handlers = handlers;
-    this._speaker = new Speaker((report) => this._heard(report));
+    this._speaker = new Speaker((report) => this._report(report));
     /** @type {Utterance | null} */
     this.utterance = null;
     /** Nothing of it will sound any more. */
     this.isOver = true;
     this._count = 0;
     this._run = 0;
-    this._stoppedAt = -1;
     /** @type {import('./decoders.js').Decoder | null} */
     this._decoder = null;
     this._isOpusBroken = false;
     this._isFlushed = false;
-    this._marks = { at: 0, sample: -1, switches: 0, dryAt: 0, gapMs: 0 };
-    this._reset();
-  }
-
-  _reset() {
-    /** @type {{ ttfaMs: number | null, underruns: number, underrunMs: number, switches: number }} */
-    this.figures = { ttfaMs: null, underruns: 0, underrunMs: 0, switches: 0 };
-    this._marks = { at: 0, sample: -1, switches: 0, dryAt: 0, gapMs: 0 };
-    this._state = 'waiting';
     /** Where the ear was when it was stopped, in samples; -1: it was not. */
     this._stoppedAt = -1;
-    this._isFlushed = false;
+    this._state = 'waiting';
+    /** What the listener experiences of the utterance. @type {Listening | null} */
+    this.listening = null;
   }
 
   /**
@@ -63,11 +53,14 @@ export class Talk {
     const format = chooseFormat(this._settings.format, hasOpus);
     await this._speaker.open(format.sample_rate);
     if (this._connection.state !== 'ready') return this._refuse(t('closed'));
-    this._reset();
     this._count += 1;
     const utterance = new Utterance(`page-${this._count}`, { ...this._settings.open(), format }, (message) => this._connection.send(message));
     this.utterance = utterance;
+    this.listening = new Listening(utterance, this._handlers.onMark);
     this.isOver = false;
+    this._isFlushed = false;
+    this._stoppedAt = -1;
+    this._state = 'waiting';
     this._run = this._speaker.begin(utterance.prefetchMs);
     const run = this._run;
     this._decoder?.close();
@@ -179,55 +172,12 @@ export class Talk {
   }
 
   /** @param {import('./worklet.js').Report} report from the audio thread, some 30 times per second */
-  _heard(report) {
-    const { utterance } = this;
-    if (!utterance || this.isOver) return;
-    const now = performance.now();
-    const wasState = this._state;
+  _report(report) {
+    if (!this.utterance || this.isOver) return;
     this._state = report.state;
-    if (report.played > 0 && this.figures.ttfaMs === null) this._first(now);
-    if (report.state === 'dry' && wasState !== 'dry') this._marks.dryAt = now;
-    if (report.state !== 'dry' && wasState === 'dry') this._gapOver(report, utterance);
-    if (now - this._marks.at >= MARK_EVERY_MS || report.state === 'ended') this._tell(now, utterance);
-    this._showSwitches(utterance);
-    if (report.overflow) say(t('failed', { reason: `${report.overflow} samples too many` }), 'problem');
+    this.listening?.take(report, this._speaker.heard(), performance.now());
+    if (report.overflow) say(t('overflow'), 'problem');
     if (report.state === 'ended' && this._isFlushed) this._over();
-  }
-
-  /** @param {number} now */
-  _first(now) {
-    this.figures.ttfaMs = now - /** @type {Utterance} */ (this.utterance).begunAt;
-    this._handlers.onMark('first', t('markFirst'));
-  }
-
-  /** @param {import('./worklet.js').Report} report @param {Utterance} utterance */
-  _gapOver(report, utterance) {
-    const lengthMs = report.gapMs - this._marks.gapMs;
-    this._marks.gapMs = report.gapMs;
-    if (!utterance.isOwed(report.played, this._marks.dryAt)) return;
-    this.figures.underruns += 1;
-    this.figures.underrunMs += lengthMs;
-    this._handlers.onMark('gap', t('markGap'));
-  }
-
-  /** @param {number} now @param {Utterance} utterance */
-  _tell(now, utterance) {
-    const sample = this._speaker.heard();
-    this._marks.at = now;
-    if (sample === this._marks.sample) return;
-    this._marks.sample = sample;
-    utterance.played(sample);
-  }
-
-  /** @param {Utterance} utterance */
-  _showSwitches(utterance) {
-    const message = utterance.track.switches[this._marks.switches];
-    if (!message || message.sample_offset > this._speaker.heard()) return;
-    this._marks.switches += 1;
-    this.figures.switches += 1;
-    const reason = t(message.reason === 'garbage' ? 'garbage_reason' : message.reason);
-    this._handlers.onMark('switch', `${message.from_engine} → ${message.to_engine}`);
-    say(t('switched', { from: message.from_engine, to: message.to_engine, reason }), 'switch');
   }
 
   _over() {

@@ -162,10 +162,10 @@ export function showSpeaking(engine, colour) {
 }
 
 /**
- * @typedef {{ ttfaMs: number | null, leadMs: number | null, underruns: number, underrunMs: number, switches: number }} Figures
- * @param {Figures} figures
+ * @param {{ ttfaMs: number | null, underruns: number, underrunMs: number, switches: number }} listening
+ * @param {number | null} leadMs
  */
-export function showFigures({ ttfaMs, leadMs, underruns, underrunMs, switches }) {
+export function showFigures({ ttfaMs, underruns, underrunMs, switches }, leadMs) {
   setText('ttfa', ttfaMs === null ? '–' : `${Math.round(ttfaMs)} ms`);
   setText('lead', leadMs === null ? '–' : `${(leadMs / 1000).toFixed(1)} s`);
   setText('underruns', underruns ? `${underruns} · ${Math.round(underrunMs)} ms` : '0');

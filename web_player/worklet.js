@@ -11,7 +11,7 @@ import { JitterBuffer } from './jitter_buffer.js';
 
 /** @typedef {{ kind: 'begin', run: number, prefetchMs: number } | { kind: 'push', run: number, samples: Float32Array }
  *   | { kind: 'complete' | 'flush', run: number }} Order */
-/** @typedef {{ run: number, played: number, lead: number, state: string, gaps: number, gapMs: number, frame: number,
+/** @typedef {{ run: number, played: number, lead: number, state: string, gaps: number, gapMs: number, gapAt: number, frame: number,
  *   overflow: number }} Report */
 
 /** The most sound held: three times the largest lead that a listening profile of the service allows (8 s). */
@@ -57,12 +57,12 @@ class PlayerProcessor extends AudioWorkletProcessor {
 
   /** @param {number} blockLength */
   _report(blockLength) {
-    const { played, lead, state, gaps, gapSamples } = this._buffer;
+    const { played, lead, state, gaps, gapSamples, gapAt } = this._buffer;
     this._reported.frame = currentFrame;
     this._reported.state = state;
     const gapMs = (gapSamples * 1000) / sampleRate;
     const frame = currentFrame + blockLength;
-    this.port.postMessage({ run: this._run, played, lead, state, gaps, gapMs, frame, overflow: this._overflow });
+    this.port.postMessage({ run: this._run, played, lead, state, gaps, gapMs, gapAt, frame, overflow: this._overflow });
   }
 }
 

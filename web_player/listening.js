@@ -1,0 +1,79 @@
+// @ts-check
+/** What a listener experiences of one utterance: first sound, silences, switches; and the marks that tell the service of it. */
+
+import { t } from './i18n.js';
+import { say } from './view.js';
+
+/** How often the service hears where the ear is. */
+const MARK_EVERY_MS = 250;
+
+export class Listening {
+  /**
+   * @param {import('./utterance.js').Utterance} utterance
+   * @param {(kind: import('./plot.js').Mark['kind'], label: string) => void} onMark
+   */
+  constructor(utterance, onMark) {
+    this._utterance = utterance;
+    this._onMark = onMark;
+    /** From the first text to the first sample that left the audio thread, on the page's clock. @type {number | null} */
+    this.ttfaMs = null;
+    /** Silences that were the service's fault. */
+    this.underruns = 0;
+    this.underrunMs = 0;
+    this.switches = 0;
+    this._state = 'waiting';
+    this._dryAt = 0;
+    this._gapMs = 0;
+    this._toldAt = 0;
+    this._told = -1;
+  }
+
+  /**
+   * @param {import('./worklet.js').Report} report
+   * @param {number} heard samples that have reached the ear
+   * @param {number} now in ms, of the page's clock
+   */
+  take(report, heard, now) {
+    if (report.played > 0 && this.ttfaMs === null) this._first(now);
+    if (report.state === 'dry' && this._state !== 'dry') this._dryAt = now;
+    if (report.state !== 'dry' && this._state === 'dry') this._gapOver(report);
+    this._state = report.state;
+    if (now - this._toldAt >= MARK_EVERY_MS || report.state === 'ended') this._tell(heard, now);
+    this._showSwitches(heard);
+  }
+
+  /** @param {number} now */
+  _first(now) {
+    this.ttfaMs = now - this._utterance.begunAt;
+    this._onMark('first', t('markFirst'));
+  }
+
+  /** @param {import('./worklet.js').Report} report */
+  _gapOver(report) {
+    const lengthMs = report.gapMs - this._gapMs;
+    this._gapMs = report.gapMs;
+    // Silence after the last sample is the end, however late the service says so.
+    if (report.state === 'ended' || !this._utterance.isOwed(report.gapAt, this._dryAt)) return;
+    this.underruns += 1;
+    this.underrunMs += lengthMs;
+    this._onMark('gap', t('markGap'));
+  }
+
+  /** @param {number} heard @param {number} now */
+  _tell(heard, now) {
+    this._toldAt = now;
+    if (heard === this._told) return;
+    this._told = heard;
+    this._utterance.played(heard);
+  }
+
+  /** @param {number} heard */
+  _showSwitches(heard) {
+    const message = this._utterance.track.switches[this.switches];
+    if (!message || message.sample_offset > heard) return;
+    this.switches += 1;
+    const { from_engine: from, to_engine: to } = message;
+    this._onMark('switch', `${from} → ${to}`);
+    say(t('switched', { from, to, reason: t(message.reason === 'garbage' ? 'garbage_reason' : message.reason) }), 'switch');
+  }
+}
