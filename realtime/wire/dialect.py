@@ -7,6 +7,7 @@ is the session's. To add one: a file in `dialects/`, a line in `dialects/__init_
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from realtime.errors import ClientError, Draining, Overloaded, RealtimeError
@@ -24,8 +25,21 @@ MAX_REASON_BYTES = 123
 """RFC 6455 section 5.5: a control frame carries at most 125 bytes, two of which are the code."""
 
 
+@dataclass(frozen=True, slots=True)
+class Close:
+    """How to close the socket: an RFC 6455 code and a reason."""
+
+    code: int
+    reason: str = ""
+
+
 class Dialect(Protocol):
     """Both directions of one connection."""
+
+    @property
+    def closing(self) -> Close | None:
+        """Set once the conversation is over by this dialect's rules: send what `encode` gave, then close like this."""
+        ...
 
     def decode(self, message: Message) -> Sequence[Event]:
         """What a peer's message means: usually one event; none for what this dialect lets pass.
@@ -50,6 +64,10 @@ def close_code(error: RealtimeError) -> int:
 
 
 def close_reason(error: RealtimeError) -> str:
-    """`code: message`, cut to what a close frame holds, never inside a character."""
-    reason = f"{error.code}: {error.message}".encode("utf-8", "replace")
-    return reason[:MAX_REASON_BYTES].decode("utf-8", "ignore")
+    """`code: message`, as far as a close frame holds it."""
+    return cut_reason(f"{error.code}: {error.message}")
+
+
+def cut_reason(text: str) -> str:
+    """Text cut to what a close frame holds, never inside a character."""
+    return text.encode("utf-8", "replace")[:MAX_REASON_BYTES].decode("utf-8", "ignore")

@@ -73,7 +73,7 @@ class Limits:
     max_utterance_chars: Annotated[int, position("Most characters in one utterance")] = 200_000
     max_context_chars: Annotated[int, position("Most characters of `open.context`")] = 20_000
     max_open_utterances: Annotated[int, position("Most utterances open at once on this connection")] = 64
-    max_pending_flushes: Annotated[int, position("Most flushes of one utterance that are not answered yet")] = 64
+    max_pending_flushes: Annotated[int, position("Most flushes of one utterance that are not answered yet")] = 1000
 
 
 # ---- from the client ----

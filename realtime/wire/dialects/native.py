@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import msgpack
 
 from realtime.errors import ClientError, ProtocolViolation
-from realtime.wire.dialect import Message
+from realtime.wire.dialect import Close, Message
 from realtime.wire.events import CLIENT_EVENTS, EVENT_NAMES, SERVER_EVENTS, Audio, Event, Limits
 from realtime.wire.reading import Reader, object_reader, quoted
 from realtime.wire.rules import ID_PATTERN
@@ -42,6 +42,7 @@ class _Native(ABC):
 
     subprotocol: ClassVar[str]
     is_base64: ClassVar[bool]
+    closing: Close | None = None
 
     def __init__(self, role: Role = Role.SERVER, max_message_bytes: int | None = None) -> None:
         is_lenient = role is Role.CLIENT
