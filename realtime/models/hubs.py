@@ -133,6 +133,8 @@ class ModelScope:
             with urllib.request.urlopen(urllib.request.Request(url), timeout=TIMEOUT_S) as reply:
                 body = json.load(reply)
         except (urllib.error.URLError, OSError, ValueError) as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
             raise ModelMissing(f"{url}: {_first_line(error)}") from error
         if not isinstance(body, dict) or not body.get("Success", body.get("Code") == 200):
             raise ModelMissing(f"{url}: the hub refused: {body.get('Message') if isinstance(body, dict) else body}")

@@ -92,6 +92,7 @@ def _fetch(hub: Hub, file: RemoteFile, part: Path, progress: Progress, wait: Cal
                 return
             error: Exception = ConnectionError(f"the connection ended after {part.stat().st_size} of {file.size} bytes")
         except urllib.error.HTTPError as refused:
+            refused.close()
             if refused.code < 500 and refused.code not in (408, 429):
                 raise ModelMissing(f"{file.url}: the hub answers {refused.code} {refused.reason}") from refused
             error = refused
