@@ -26,7 +26,7 @@ class HandoverSettings:
     margin_s: float = 0.03  # over the p99: event loop, pipe and alignment (measured 5-15 ms, doubled)
     commit_s: float = 0.03  # a decision this long before the deadline still reaches the listener in time
     stall_factor: float = 4.0  # no sound for so many times the expected gap is a stall (guess)
-    stall_floor_s: float = 0.4  # and at least this long over it: garbage collection, a busy neighbour
+    stall_floor_s: float = 2.0  # and at least this long over it: with slack, waiting costs nothing; without, a predicted miss comes first
     most_races: int = 3  # per segment: then the engine that can't keep up loses even if it is a little ahead
     most_lost_runs: int = 2  # per segment and engine: a worker's death is not the text's fault, two may be
     return_after_s: float = 2.0  # hysteresis: the first choice is taken again no sooner than this after a switch
