@@ -19,8 +19,8 @@ from dataclasses import replace
 from typing import Any, cast
 
 from realtime.clock import Clock, MonotonicClock
-from realtime.engines import registry
 from realtime.engines.base import Chunk, Done, Engine, EngineEvent, EngineInfo, Failed, Job, PlanRequest
+from realtime.engines.registry import load as load_registered
 from realtime.errors import EngineFailed, RealtimeError
 from realtime.types import JobId
 from realtime.workers import messages as m
@@ -85,7 +85,7 @@ def _start(link: Link, init: m.Init, clock: Clock) -> Server | None:
 def load_engine(factory: str, options: Mapping[str, Any]) -> Engine:
     """An engine by its name in the registry, or by `package.module:function`."""
     if ":" not in factory:
-        return registry.load(factory, options)
+        return load_registered(factory, options)
     module, function = factory.split(":")
     return cast(Engine, getattr(importlib.import_module(module), function)(options))
 
