@@ -2,7 +2,8 @@
 
 On the wire: `<header length u32><payload length u32><header: msgpack list [type, fields...]><payload: raw PCM or features>`,
 little endian. A chunk is one header of some 60 bytes and its samples as they lie in memory: one gathered write, no copy on the
-way out. Limits are stated below; a header or payload beyond them means that the peer is garbled. Long because both directions and their bytes belong on one page.
+way out. Limits are stated below; a header or payload beyond them means that the peer is garbled.
+Long because both directions and their bytes belong on one page.
 """
 
 from __future__ import annotations
