@@ -268,20 +268,21 @@ class Dispatcher:
         task.stream.listener.nudge()
 
     def _on_chunk(self, task: _Task, attempt: Attempt, chunk: Chunk, now: float) -> None:
-        garbage = is_garbage(chunk.samples)
+        is_gap = chunk.at is not None and chunk.at != attempt.native_samples
+        garbage = "a chunk is missing" if is_gap else is_garbage(chunk.samples)
         if garbage is not None:
             self._stop(task, attempt)
             self._on_failed(task, attempt, act.Reason.GARBAGE, garbage, now)
             return
         task.run.receive(attempt, chunk)
-        if attempt is task.run.standby and task.run.live is None:
+        if task.run.live is None and task.run.standbys == [attempt]:
             self._promote(task, attempt)
         self._scheduler.progressed(self._job_id(task), attempt.engine, attempt.native_samples / chunk.sample_rate, now)
 
     def _on_done(self, task: _Task, attempt: Attempt, now: float) -> None:
         self._forget(task, attempt)
         task.run.finish(attempt)
-        if attempt is task.run.standby and task.run.live is None:
+        if task.run.live is None and task.run.standbys == [attempt]:
             self._promote(task, attempt)
         metrics.jobs.labels(attempt.engine, "done").inc()
         audio_s = attempt.native_samples / attempt.rate if attempt.rate else 0.0
@@ -341,6 +342,8 @@ class Dispatcher:
                 attempt = task.by_engine(action.engine)
                 if attempt is not None:
                     self._stop(task, attempt)
+                if action.reason is act.Reason.STICKY:
+                    task.run.restart()
             case act.ChangeQuality():
                 attempt = task.by_engine(action.engine)
                 if attempt is not None and self._pool is not None:
@@ -358,6 +361,8 @@ class Dispatcher:
         resume = find_resume(run, self.voices.info(action.to_engine).text_form == "raw")
         task.reason = action.reason.value
         if resume.is_nothing_left:
+            for attempt in list(task.attempts.values()):
+                self._stop(task, attempt)
             run.close()
             self._complete(task)
             self._scheduler.started(job_id, action.worker_id, now)
@@ -366,16 +371,18 @@ class Dispatcher:
         if not action.is_race:
             run.live = None
         attempt = self._attempt(task, action, start=resume.character)
-        run.standby, run.resume = attempt, resume
+        run.stand_by(attempt, resume)
         self._start(task, attempt, action.deadline)
 
     def _settle(self, task: _Task, action: act.Settle) -> None:
         run = task.run
-        standby = run.standby
-        if standby is not None and standby.engine == action.engine:
-            self._promote(task, standby)
-        elif standby is not None:
-            self._stop(task, standby)
+        winner = next((a for a in run.standbys if a.engine == action.engine), None)
+        for attempt in [a for a in (run.live, *run.standbys) if a is not None and a.engine != action.engine]:
+            if attempt.is_running:
+                self._stop(task, attempt)
+        if winner is not None:
+            self._promote(task, winner)
+        elif run.live is not None and run.live.engine == action.engine:
             run.keep_live()
         if run.is_complete:
             self._complete(task)
@@ -441,7 +448,7 @@ class Dispatcher:
         run = task.run
         # One series per pair of engines and reason: a dozen at most.
         metrics.switches.labels(run.voicings[-1].engine if run.voicings else "", attempt.engine, task.reason).inc()
-        run.promote(task.reason)
+        run.promote(attempt, task.reason)
 
     def _complete(self, task: _Task) -> None:
         run = task.run
@@ -480,4 +487,3 @@ class Dispatcher:
         wake = self._scheduler.next_wake(self._clock.now())
         if wake is not None and (self._wake_at is None or wake < self._wake_at):
             self._timer.set()
-

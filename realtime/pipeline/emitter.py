@@ -125,7 +125,7 @@ class Emitter:
     def _ready(self, run: SegmentRun) -> int:
         if run.is_complete:
             return len(run.buffer)
-        ready = len(run.buffer) - self._hold
+        ready = min(len(run.buffer) - self._hold, run.takeable)
         return ready if ready >= self._min_frame else 0
 
     def _emit(self, run: SegmentRun, ready: int) -> None:

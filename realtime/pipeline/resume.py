@@ -9,6 +9,9 @@ from __future__ import annotations
 from realtime.pipeline.segment_run import ResumePoint, SegmentRun
 from realtime.text.boundaries import is_speakable
 
+SOUNDED_MS = 80
+"""So much of a character's own sound makes it heard: the emitter's tail, and twice a beacon's burst."""
+
 
 def find_resume(run: SegmentRun, is_raw: bool = False) -> ResumePoint:
     """The resume point of a run whose live attempt is dead or about to be left. Pure but for reading the run.
@@ -16,10 +19,12 @@ def find_resume(run: SegmentRun, is_raw: bool = False) -> ResumePoint:
     `is_raw`: the voice speaks every character, so that even a full stop is something left to say.
     """
     segment, total = run.segment, run.buffer.total
+    if run.resume is not None:
+        return run.resume  # another handover is under way: nothing was sent beyond its resume point
     if total == 0:
         return ResumePoint(segment.span.start, 0)
-    said = run.char_at(total)
-    begin = word_start(segment.text, said - segment.span.start) + segment.span.start
+    said = _said(run) if is_raw else run.char_at(total)
+    begin = said if is_raw else word_start(segment.text, said - segment.span.start) + segment.span.start
     rest = segment.text[said - segment.span.start :]
     if not rest or not (is_raw or is_speakable(rest)):
         return ResumePoint(segment.span.end, total, is_nothing_left=True)
@@ -27,8 +32,19 @@ def find_resume(run: SegmentRun, is_raw: bool = False) -> ResumePoint:
     if at is None:
         return ResumePoint(said, total)
     if at >= run.buffer.taken:
-        return ResumePoint(begin, at, is_exact=run.is_exact)
+        return ResumePoint(begin, min(at, total), is_exact=run.is_exact)
+    if is_raw:
+        return ResumePoint(begin, run.buffer.taken, is_exact=run.is_exact)
     return ResumePoint(begin, total, skip_s=(total - at) / run.rate)
+
+
+def _said(run: SegmentRun) -> int:
+    """The first character that was not said, of a voice that gives each its own sound: one that was begun to be sent counts as said,
+    because the tail that is held back has the rest of it."""
+    char = run.char_at(run.buffer.total)
+    begin = run.sample_at(char)
+    is_begun = begin is not None and begin < run.buffer.taken and run.buffer.total - begin >= run.rate * SOUNDED_MS // 1000
+    return char + 1 if is_begun else char
 
 
 def word_start(text: str, at: int) -> int:

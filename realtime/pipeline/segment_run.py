@@ -136,7 +136,7 @@ class SegmentRun:
         "rate",
         "resume",
         "segment",
-        "standby",
+        "standbys",
         "voicings",
     )
 
@@ -148,7 +148,7 @@ class SegmentRun:
         self.buffer = RunBuffer()
         self.plan: SpeechPlan | None = None
         self.live: Attempt | None = None
-        self.standby: Attempt | None = None
+        self.standbys: list[Attempt] = []
         self.resume: ResumePoint | None = None
         self.voicings: list[Voicing] = []
         self.is_complete = False
@@ -174,7 +174,7 @@ class SegmentRun:
         """Take a chunk of the live or the standby attempt; others' are ignored."""
         if attempt is self.live and not self.is_racing:
             self._append(attempt, attempt.convert(chunk, self.rate))
-        elif attempt is self.live or attempt is self.standby:
+        elif attempt is self.live or attempt in self.standbys:
             attempt.held.append(attempt.convert(chunk, self.rate))
 
     def finish(self, attempt: Attempt) -> None:
@@ -183,7 +183,7 @@ class SegmentRun:
         if attempt is self.live and not self.is_racing:
             self._append(attempt, rest)
             self._complete(attempt)
-        elif attempt is self.live or attempt is self.standby:
+        elif attempt is self.live or attempt in self.standbys:
             attempt.held.append(rest)
 
     def fill(self, samples: Samples, engine: EngineName, words: list[Word]) -> None:
@@ -210,28 +210,51 @@ class SegmentRun:
             attempt.state = AttemptState.DROPPED
         if attempt is self.live:
             self.live = None
-        if attempt is self.standby:
-            self.standby = None
+        if attempt in self.standbys:
+            self.standbys.remove(attempt)
+            self._unfreeze()
+
+    def restart(self) -> None:
+        """Forget all sound: another voice shall speak the segment from its first word. Only before any of it was taken."""
+        assert self.buffer.taken == 0, "what was sent can't be taken back"
+        self.buffer = RunBuffer()
+        self.live, self.standbys, self.resume, self.voicings = None, [], None, []
+        self._splicer, self._text_map, self._words = None, TextMap(), []
 
     # ---- another engine takes over ----
 
     @property
     def is_racing(self) -> bool:
-        """Two attempts run; the sound of both is held until one is chosen."""
-        return self.live is not None and self.standby is not None
+        """Several attempts run; the sound of all is held until one is chosen."""
+        return len(self.standbys) + (self.live is not None) > 1
+
+    def stand_by(self, attempt: Attempt, resume: ResumePoint) -> None:
+        """Let `attempt` be ready to take over. Nothing beyond the resume point may be taken until it is settled who speaks on."""
+        self.standbys.append(attempt)
+        self.resume = resume
+
+    @property
+    def takeable(self) -> int:
+        """Samples that may be sent, as far as a handover under way allows."""
+        return len(self.buffer) if self.resume is None else max(0, self.resume.cut - self.buffer.taken)
+
+    def _unfreeze(self) -> None:
+        if not self.standbys:
+            self.resume = None
 
     def keep_live(self) -> None:
         """The live attempt won: its held sound goes out after all."""
-        self.standby = None
+        self.standbys, self.resume = [], None
         if self.live is not None:
             self._append(self.live, self.live.take_held())
             if self.live.state is AttemptState.DONE:
                 self._complete(self.live)
 
-    def promote(self, reason: str) -> None:
-        """Let the standby attempt be live from its resume point on; its sound so far is joined to the old one's unsent end."""
-        attempt, resume = self.standby, self.resume
-        assert attempt is not None and resume is not None, "a standby has a resume point"
+    def promote(self, attempt: Attempt, reason: str) -> None:
+        """Let a standby attempt be live from the resume point on; its sound so far is joined to the old one's unsent end. The others
+        are out."""
+        resume = self.resume
+        assert attempt in self.standbys and resume is not None, "a standby has a resume point"
         if self.live is not None and self.live.is_running:
             self.live.state = AttemptState.DROPPED
         attempt.skip = round(resume.skip_s * self.rate)
@@ -248,7 +271,7 @@ class SegmentRun:
         self.voicings.append(Voicing(seam, attempt.engine, reason))
         self.buffer.append(join.samples)
         attempt.base = seam - attempt.skip
-        self.live, self.standby, self.resume = attempt, None, None
+        self.live, self.standbys, self.resume = attempt, [], None
         self._learn(attempt)
         if attempt.state is AttemptState.DONE:
             self._complete(attempt)

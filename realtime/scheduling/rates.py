@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from realtime.scheduling.cards import WorkerCard
 from realtime.types import EngineName, WorkerId
 
+LATEST = 6.0  # times the prediction: what is later than that is a stall, not a late chunk
 FOLLOW = 0.15  # weight of a new sample; a step change is followed to 80 % in ten chunks (guess)
 KEPT = 256  # first-chunk times remembered per engine; p99 needs a hundred or more
 PRIOR_SPREAD = 1.5  # p99 over warm-up measurement, before there are samples (guess; measured p99/median of local workers is 1.2-1.6)
@@ -103,11 +104,11 @@ class RateBook:
 
     def rtf(self, worker_id: WorkerId, level: str, jobs: float = 1) -> float:
         """Seconds of work per second of sound for each of `jobs` jobs that share the worker."""
-        return self._paces[worker_id, level].rtf * (1 + self._price(worker_id, level).crowding * (jobs - 1))
+        return self._pace(worker_id, level).rtf * (1 + self._price(worker_id, level).crowding * (jobs - 1))
 
     def first_chunk_s(self, worker_id: WorkerId, level: str, jobs: float = 1) -> float:
         """Seconds from dispatch to the first sound, with `jobs` jobs on the worker."""
-        return self._paces[worker_id, level].first_chunk_s * (1 + self._price(worker_id, level).queueing * (jobs - 1))
+        return self._pace(worker_id, level).first_chunk_s * (1 + self._price(worker_id, level).queueing * (jobs - 1))
 
     def first_lateness_p99(self, engine: EngineName) -> float:
         """How many times later than predicted a first chunk of the engine comes, at the 99th percentile."""
@@ -135,7 +136,7 @@ class RateBook:
             return
         habits, prices = self._habits[engine], self._price(worker_id, level)
         habits.firsts.add(took_s)
-        habits.first_ratios.add(took_s / max(self.first_chunk_s(worker_id, level, jobs), 1e-6))
+        habits.first_ratios.add(min(LATEST, took_s / max(self.first_chunk_s(worker_id, level, jobs), 1e-6)))
         relative = took_s / max(pace.first_chunk_s, 1e-6)
         prices.queueing = _follow_price(prices.queueing, relative, jobs)
         pace.first_chunk_s += _weight(jobs) * (took_s / (1 + prices.queueing * (jobs - 1)) - pace.first_chunk_s)
@@ -147,7 +148,7 @@ class RateBook:
             return
         habits, prices = self._habits[engine], self._price(worker_id, level)
         habits.chunk_s += FOLLOW * (audio_s - habits.chunk_s)
-        habits.ratios.add(took_s / max(self.rtf(worker_id, level, jobs) * audio_s, 1e-6))
+        habits.ratios.add(min(LATEST, took_s / max(self.rtf(worker_id, level, jobs) * audio_s, 1e-6)))
         seen_rtf = took_s / audio_s
         prices.crowding = _follow_price(prices.crowding, seen_rtf / max(pace.rtf, 1e-6), jobs)
         pace.rtf += _weight(jobs) * (seen_rtf / (1 + prices.crowding * (jobs - 1)) - pace.rtf)
@@ -169,8 +170,13 @@ class RateBook:
         """Seconds of sound per second that the worker yields at that level with so many jobs."""
         return jobs / max(self.rtf(card.id, level, jobs), 1e-6)
 
+    def _pace(self, worker_id: WorkerId, level: str) -> _Pace:
+        """Of a worker that is gone (a run of it may still be judged): as fast as speech."""
+        return self._paces.get((worker_id, level)) or _Pace(1.0, 1.0)
+
     def _price(self, worker_id: WorkerId, level: str) -> _Prices:
-        return self._prices[self._engines[worker_id], level]
+        engine = self._engines.get(worker_id, "")
+        return self._prices.get((engine, level)) or _Prices(1.0, 0.5)
 
 
 def _tail(ratios: Quantile, prior: float) -> float:

@@ -1,0 +1,294 @@
+"""`realtime bench handover`: are words repeated or lost when engines are shot in mid-speech?
+
+Random Chinese and English is spoken by `beacon` voices, whose every character can be read back from the sound; main, second and third
+voice differ in tempo, level, sample rate and chunk size. Faults strike at random moments of random segments, some of them the engine
+that has just taken over. What the listener received is decoded and compared with the text, its arrival with the playout clock.
+
+The service code is the real one (utterance, dispatcher, scheduler, emitter), the engines are real, time is simulated. `--processes N`
+adds N utterances on real worker processes in real time. The second part speaks sentences with real voices, see `handover_speech`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from typing import Any
+
+import anyio
+import numpy as np
+import numpy.typing as npt
+
+from realtime.audio.levels import clicks
+from realtime.bench.simulated_pool import Bench, SimulatedPool
+from realtime.bench.skipping_loop import LoopClock, SkippingLoop
+from realtime.engines.beacon.decoder import listen
+from realtime.pipeline.dispatcher import Dispatcher, Request
+from realtime.pipeline.outputs import AudioOut, DoneOut, Output, SwitchOut
+from realtime.pipeline.planning import Planner
+from realtime.pipeline.utterance import Utterance, UtteranceOptions
+from realtime.pipeline.voices import VoiceBook
+from realtime.scheduling.admission import AdmissionSettings, KeyLimits
+from realtime.scheduling.breaker import BreakerSettings
+from realtime.scheduling.scheduler import Scheduler, SchedulerSettings
+from realtime.types import AudioFormat, Budget, Codec
+from realtime.workers.interface import Fault, FaultKind, PoolEvent
+
+Samples = npt.NDArray[np.float32]
+
+ENGINES = ("main", "second", "third")
+UNBOUNDED = SchedulerSettings(
+    # a breaker would keep the shots away from the main engine after the first few
+    breaker=BreakerSettings(least_results=10**9),
+    admission=AdmissionSettings(10**6, 10**6, default_limits=KeyLimits(1e6, 10**6, 10**6)),
+)
+VALUES = {FaultKind.STALL: (150.0, 4000.0), FaultKind.SLOW: (3.0, 40.0), FaultKind.GARBAGE: (0.0, 0.0), FaultKind.NAN: (0.0, 0.0)}
+KINDS = tuple(FaultKind)
+WORDS = "the quick brown fox bank account transfer please hold your card number is ready thank you for calling today morning".split()
+UTTERANCES_PER_WORLD = 40
+
+
+@dataclass(slots=True)
+class Score:
+    """What was found. Times in ms."""
+
+    faults: Counter[str] = field(default_factory=Counter)
+    characters: int = 0
+    repeated: int = 0
+    dropped: int = 0
+    silence_ms_max: float = 0.0
+    underruns: int = 0
+    clicks: int = 0
+    switches: int = 0
+    utterances: int = 0
+    failed: int = 0
+    reactions_ms: list[float] = field(default_factory=list)
+    trouble: list[str] = field(default_factory=list)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `realtime bench handover`."""
+    parser.add_argument("--faults", type=int, default=None, help="faults to inject (default 10000, with --quick 400)")
+    parser.add_argument("--show", type=int, default=0, metavar="N", help="print the first N utterances that came back wrong")
+    if not any("--seed" in action.option_strings for action in parser._actions):
+        parser.add_argument("--seed", type=int, default=1)
+    if not any("--quick" in action.option_strings for action in parser._actions):
+        parser.add_argument("--quick", action="store_true")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure; returns the keys of architecture section 7."""
+    wanted = args.faults or (400 if args.quick else 10_000)
+    score = Score()
+    world = 0
+    while score.faults.total() < wanted:
+        world += 1
+        one_world(args.seed * 100_003 + world, score)
+        print(f"\r{score.faults.total()} of {wanted} faults, {score.repeated} repeated, {score.dropped} dropped", end="", flush=True)
+    print()
+    for line in score.trouble[: args.show]:
+        print(line)
+    reactions = np.sort(score.reactions_ms) if score.reactions_ms else np.zeros(1)
+    return {
+        "faults": score.faults.total(),
+        "faults_by_kind": dict(score.faults),
+        "utterances": score.utterances,
+        "characters": score.characters,
+        "repeated": score.repeated,
+        "dropped": score.dropped,
+        "failed": score.failed,
+        "switches": score.switches,
+        "silence_ms_max": round(score.silence_ms_max, 1),
+        "underruns": score.underruns,
+        "clicks": score.clicks,
+        "reaction_p50_ms": round(float(np.percentile(reactions, 50)), 1),
+        "reaction_p99_ms": round(float(np.percentile(reactions, 99)), 1),
+    }
+
+
+def one_world(seed: int, score: Score) -> None:
+    """A few dozen utterances on one set of engines."""
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        runner.run(_World(seed, score).run())
+
+
+class _World:
+    """One set of engines under fire."""
+
+    def __init__(self, seed: int, score: Score) -> None:
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.score = score
+        self.clock = LoopClock()
+        self.struck: dict[str, float] = {}
+        self.told: dict[str, list[str]] = {}
+        voices = VoiceBook(ENGINES, None, {})
+        planner = Planner(voices)
+        self.dispatcher = Dispatcher(Scheduler(UNBOUNDED), voices, self.clock, planner)
+        self.pool = SimulatedPool(self._benches(), self._on_event, self._on_fault)
+        self.dispatcher.attach(self.pool)
+        self.planner = planner
+
+    def _benches(self) -> list[Bench]:
+        rng = self.rng
+        return [
+            Bench(
+                name,
+                "beacon",
+                {
+                    "name": name,
+                    "voices": [
+                        {
+                            "id": f"v-{name}",
+                            "layout": k,
+                            "sample_rate": rng.choice([16000, 22050, 24000, 48000]),
+                            "tempo": rng.uniform(0.5, 1.0),
+                            "level": rng.uniform(0.2, 0.8),
+                            "stand_ins": {other: f"v-{other}" for other in ENGINES if other != name},
+                        }
+                    ],
+                    "chunk_ms": rng.choice([60, 100, 200, 400]),
+                    "capacity": 16,
+                },
+                count=3,
+                rtf=rng.uniform(0.1, 0.5) if k == 0 else rng.uniform(0.02, 0.15),
+                first_s=rng.uniform(0.05, 0.4) if k == 0 else rng.uniform(0.01, 0.05),
+            )
+            for k, name in enumerate(ENGINES)
+        ]
+
+    async def run(self) -> None:
+        """Speak everything."""
+        async with anyio.create_task_group() as tasks:
+            self.planner.attach(self.pool, tasks)
+            self.pool.start()
+            tasks.start_soon(self.dispatcher.run)
+            async with anyio.create_task_group() as listeners:
+                for k in range(UTTERANCES_PER_WORLD):
+                    listeners.start_soon(self._one, f"u{k}")
+                    await anyio.sleep(self.rng.uniform(0.05, 0.8))
+            tasks.cancel_scope.cancel()
+
+    async def _one(self, name: str) -> None:
+        rng = self.rng
+        text = random_text(rng)
+        audio_format = AudioFormat(Codec.PCM_F32LE, rng.choice([16000, 24000, 48000]))
+        # the start buffer of the figure; the first sound may take its time, the faults are what is measured
+        request = Request(
+            voice="v-main", budget=Budget(first_audio_ms=4000, start_buffer_ms=100, max_lead_ms=rng.choice([400, 1500, 8000]))
+        )
+        utterance = Utterance(name, UtteranceOptions(request, audio_format), self.dispatcher, self.clock)
+        utterance.open()
+        self._plant(name)
+        ear = Ear(audio_format.sample_rate, self.clock)
+        utterance.feed(text)
+        utterance.end()
+        ending = await utterance.run(ear.take)
+        self._judge(name, text, ear, isinstance(ending, DoneOut))
+
+    def _plant(self, name: str) -> None:
+        rng = self.rng
+        for segment in range(8):
+            for attempt in range(1, 4):
+                if rng.random() < (0.8, 0.4, 0.2)[attempt - 1]:
+                    kind = rng.choice(KINDS)
+                    low, high = VALUES.get(kind, (0.0, 0.0))
+                    fault = Fault(kind, f"{name}/{segment}#{attempt}", rng.uniform(0, 1200), rng.uniform(low, high))
+                    self.pool.plant(fault)
+
+    def _on_event(self, event: PoolEvent) -> None:
+        self.dispatcher.on_pool_event(event)
+
+    def _on_fault(self, fault: Fault, job_id: str) -> None:
+        self.score.faults[fault.kind.value] += 1
+        name = job_id.split("/")[0]
+        self.struck[name] = self.clock.now()
+        self.told.setdefault(name, []).append(f"{fault.kind} {job_id} at {fault.at_ms:.0f} ms x{fault.value:.0f}")
+
+    def _judge(self, name: str, text: str, ear: Ear, is_done: bool) -> None:
+        score = self.score
+        score.utterances += 1
+        score.characters += len(text)
+        score.switches += len(ear.switches)
+        score.failed += not is_done
+        heard = listen(ear.sound(), ear.rate).text
+        repeated, dropped = compare(text, heard)
+        silence_ms = ear.silence_s(0.1) * 1000
+        broken = [at for at in clicks(ear.sound(), ear.rate) if any(abs(at - s) < ear.rate // 20 for s in ear.switches)]
+        score.repeated += repeated
+        score.dropped += dropped
+        score.clicks += len(broken)
+        score.underruns += silence_ms > 1
+        score.silence_ms_max = max(score.silence_ms_max, silence_ms)
+        struck = self.struck.get(name)
+        if struck is not None and ear.switched_at and ear.switched_at[-1] >= struck:
+            score.reactions_ms.append((ear.switched_at[-1] - struck) * 1000)
+        if repeated or dropped or silence_ms > 1 or not is_done or broken:
+            about = f"silence {silence_ms:.0f} ms, {len(broken)} clicks, {len(ear.switches)} switches, {'done' if is_done else 'failed'}"
+            score.trouble.append(f"{self.seed} {name}: {about}\n  said  {text}\n  heard {heard}\n  faults {self.told.get(name)}")
+
+
+class Ear:
+    """The listener: keeps the sound and when it came."""
+
+    def __init__(self, rate: int, clock: LoopClock) -> None:
+        self.rate = rate
+        self._clock = clock
+        self._pieces: list[Samples] = []
+        self._arrivals: list[tuple[float, int]] = []
+        self.switches: list[int] = []
+        self.switched_at: list[float] = []
+
+    async def take(self, output: Output) -> None:
+        """One output of the utterance."""
+        if isinstance(output, AudioOut):
+            self._pieces.append(np.frombuffer(output.payload, np.float32))
+            self._arrivals.append((self._clock.now(), len(self._pieces[-1])))
+        elif isinstance(output, SwitchOut):
+            self.switches.append(output.sample)
+            self.switched_at.append(self._clock.now())
+
+    def sound(self) -> Samples:
+        """Everything that came."""
+        return np.concatenate(self._pieces) if self._pieces else np.zeros(0, np.float32)
+
+    def silence_s(self, start_buffer_s: float) -> float:
+        """The longest wait of a listener who begins `start_buffer_s` after the first sound came. All text was given at once, so every
+        wait is one too many. Worked out from arrivals alone, not by the service's own model."""
+        if not self._arrivals:
+            return 0.0
+        until = self._arrivals[0][0] + start_buffer_s
+        worst = 0.0
+        for at, samples in self._arrivals:
+            if at > until:
+                worst, until = max(worst, at - until), at
+            until += samples / self.rate
+        return worst
+
+
+def compare(said: str, heard: str) -> tuple[int, int]:
+    """Characters too many and too few in what was heard."""
+    if said == heard:
+        return 0, 0
+    repeated = dropped = 0
+    for kind, a, b, c, d in SequenceMatcher(None, said, heard, autojunk=False).get_opcodes():
+        if kind != "equal":
+            dropped += b - a
+            repeated += d - c
+    return repeated, dropped
+
+
+def random_text(rng: random.Random) -> str:
+    """One to four sentences of random characters, Chinese, English or both."""
+    parts = []
+    for _ in range(rng.randint(1, 4)):
+        if rng.random() < 0.6:
+            clauses = ["".join(chr(rng.randint(0x4E00, 0x9FA5)) for _ in range(rng.randint(2, 12))) for _ in range(rng.randint(1, 3))]
+            parts.append("，".join(clauses) + rng.choice("。！？"))
+        else:
+            clauses = [" ".join(rng.choice(WORDS) for _ in range(rng.randint(2, 7))) for _ in range(rng.randint(1, 2))]
+            parts.append(", ".join(clauses) + rng.choice(".!?") + " ")
+    return "".join(parts).strip()
