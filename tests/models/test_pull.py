@@ -112,7 +112,9 @@ def test_the_licence_is_shown_and_must_be_accepted_once(hub: Any, models_dir: Pa
 
 
 @pytest.mark.parametrize(("status", "message"), [(404, "404"), (403, "403"), (503, "503")])
-def test_a_refusal_of_the_hub_is_passed_on(status: int, message: str, hub: Any, models_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_of_the_hub_is_passed_on(
+    status: int, message: str, hub: Any, models_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     hub.status[BIG] = status
     assert pull(hub, models_dir, "--accept-licence") == 1
     assert message in capsys.readouterr().err

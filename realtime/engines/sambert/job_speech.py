@@ -120,7 +120,7 @@ class JobSpeech:
         return np.zeros(round(pause * self.voice.sample_rate), np.float32)
 
     def _chunk(self, samples: Array) -> Chunk:
-        begin, end = self.emitted, self.emitted + samples.shape[0]
+        _begin, end = self.emitted, self.emitted + samples.shape[0]
         self.emitted = end
         self._chunks += 1
         words = tuple(word for word in self._words if word.start < end)

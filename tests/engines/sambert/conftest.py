@@ -71,10 +71,27 @@ Exporter = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
-def export_tiny(torch: Any, tmp_path_factory: pytest.TempPathFactory) -> Exporter:
+def write_tiny(torch: Any) -> Exporter:
+    """Call with a folder, voice names and overrides -> the folder with a random archive of tiny voices in it."""
+    from realtime.engines.sambert.checkpoint.random_voice import write_random_archive
+
+    def write(
+        folder: Path,
+        names: tuple[str, ...],
+        acoustic: dict[str, Any] | None = None,
+        vocoder: dict[str, Any] | None = None,
+        rate: int = TINY_RATE,
+    ) -> Path:
+        sizes = {"acoustic": {**TINY_ACOUSTIC, **(acoustic or {})}, "vocoder": {**TINY_VOCODER, **(vocoder or {})}}
+        return write_random_archive(folder, names, sample_rate=rate, **sizes)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def export_tiny(write_tiny: Exporter, tmp_path_factory: pytest.TempPathFactory) -> Exporter:
     """Call with voice names and overrides -> the models folder with them exported. One export per set of arguments."""
     from realtime.engines.sambert.checkpoint.export import export
-    from realtime.engines.sambert.checkpoint.random_voice import write_random_archive
 
     made: dict[str, Path] = {}
 
@@ -88,13 +105,7 @@ def export_tiny(torch: Any, tmp_path_factory: pytest.TempPathFactory) -> Exporte
         key = repr((names, acoustic, vocoder, rate, options))
         if key not in made:
             base = tmp_path_factory.mktemp("sambert")
-            archive = write_random_archive(
-                base / "archive",
-                names,
-                acoustic={**TINY_ACOUSTIC, **(acoustic or {})},
-                vocoder={**TINY_VOCODER, **(vocoder or {})},
-                sample_rate=rate,
-            )
+            archive = write_tiny(base / "archive", names, acoustic, vocoder, rate)
             export({"archive": archive}, base / "models", options)
             made[key] = base / "models"
         return made[key]
@@ -105,3 +116,13 @@ def export_tiny(torch: Any, tmp_path_factory: pytest.TempPathFactory) -> Exporte
 @pytest.fixture(scope="session")
 def tiny_models(export_tiny: Exporter) -> Path:
     return export_tiny()
+
+
+@pytest.fixture
+def tiny_acoustic() -> dict[str, Any]:
+    return dict(TINY_ACOUSTIC)
+
+
+@pytest.fixture
+def tiny_vocoder() -> dict[str, Any]:
+    return dict(TINY_VOCODER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -54,7 +55,10 @@ def sound(events: list[Any]) -> np.ndarray[Any, Any]:
 VARIANTS: dict[str, dict[str, Any]] = {
     "causal": {},
     "symmetric": {"vocoder": {"causal": False, "upsample_kernal_sizes": [11, 8]}},
-    "nsf": {"acoustic": {"num_mels": 8, "NSF": True, "nsf_norm_type": "global"}, "vocoder": {"nsf_params": {"nb_harmonics": 3, "sampling_rate": 1600}}},
+    "nsf": {
+        "acoustic": {"num_mels": 8, "NSF": True, "nsf_norm_type": "global"},
+        "vocoder": {"nsf_params": {"nb_harmonics": 3, "sampling_rate": 1600}},
+    },
     "nsf, speaker embedding": {
         "acoustic": {"num_mels": 8, "NSF": True, "SE": True, "speaker_units": 6},
         "vocoder": {"causal": False, "upsample_kernal_sizes": [11, 8], "nsf_params": {"nb_harmonics": 2, "sampling_rate": 1600}},
@@ -146,7 +150,7 @@ def test_words_come_with_the_chunk_they_start_in_and_fit_the_plan(tiny_models: P
         assert word.start / subject.info.sample_rate == pytest.approx(plan.times_s[word.span.start], abs=1e-6)
     spans = [chunk.span for chunk in events[:-1]]
     assert spans[0].start == 0 and spans[-1].end == len(TEXT)
-    assert all(a.end == b.start for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a.end == b.start for a, b in itertools.pairwise(spans))
 
 
 def test_features_of_a_plan_have_a_row_per_hop(tiny_models: Path) -> None:
@@ -221,7 +225,14 @@ def test_bad_requests_are_refused_when_the_job_starts(tiny_models: Path) -> None
         subject.start(job(voice="nobody"))
     with pytest.raises(UnknownVoice):
         subject.plan(PlanRequest("你好", "nobody", "zh"))
-    for wrong in ({"language": "fr"}, {"speed": 3.0}, {"speed": float("nan")}, {"level": "best"}, {"start": 999}, {"emotion": Emotion("happy")}):
+    for wrong in (
+        {"language": "fr"},
+        {"speed": 3.0},
+        {"speed": float("nan")},
+        {"level": "best"},
+        {"start": 999},
+        {"emotion": Emotion("happy")},
+    ):
         with pytest.raises(BadOption):
             subject.start(job(**wrong))  # type: ignore[arg-type]
     with pytest.raises(BadText):
@@ -258,7 +269,15 @@ def test_pitch_and_energy_offsets_change_the_sound_of_that_voice(tiny_models: Pa
 
 @pytest.mark.parametrize(
     "options",
-    [{"colour": 1}, {"threads": 0}, {"capacity": "8"}, {"runtime": "tpu"}, {"voices": "tiny"}, {"adjust": {"tiny": {"x": 1}}}, {"lexicon": {"词": "x"}}],
+    [
+        {"colour": 1},
+        {"threads": 0},
+        {"capacity": "8"},
+        {"runtime": "tpu"},
+        {"voices": "tiny"},
+        {"adjust": {"tiny": {"x": 1}}},
+        {"lexicon": {"词": "x"}},
+    ],
 )
 def test_options_are_checked(options: dict[str, Any], tiny_models: Path) -> None:
     with pytest.raises(BadOption):

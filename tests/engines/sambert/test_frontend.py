@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -131,7 +132,7 @@ def test_any_text_gives_symbols_of_the_inventory_with_ordered_spans(text: str, l
         vocabulary.encode(got)
         assert len(got) == len(spans) <= MAX_SYMBOLS + 80
         assert got[-1].sy == "#4" and not got[0].is_break
-        assert all(not (a.is_break and b.is_break) for a, b in zip(got, got[1:], strict=False))
+        assert all(not (a.is_break and b.is_break) for a, b in itertools.pairwise(got))
         for span in spans:
             assert at <= span.start <= span.end <= len(text)
             at = max(at, span.start)

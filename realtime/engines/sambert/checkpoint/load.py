@@ -65,9 +65,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except _DAMAGED as error:
-        raise ModelMissing(
-            f"{path}: can't be read as a checkpoint ({type(error).__name__}: {str(error).splitlines()[0][:200]}); pull it again"
-        ) from error
+        said = (str(error).splitlines() or ["empty file"])[0][:200]
+        raise ModelMissing(f"{path}: can't be read as a checkpoint ({type(error).__name__}: {said}); pull it again") from error
     if not isinstance(loaded, dict) or "model" not in loaded:
         raise ModelMissing(f"{path}: holds no 'model' entry, so it is not a voice's checkpoint")
     return loaded

@@ -6,6 +6,7 @@ tokens, letter-to-sound rules. CMUdict is kept as the text it is (3.6 MB) and se
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from functools import cache, lru_cache
@@ -119,13 +120,13 @@ def syllabify(phones: Sequence[str], start: int, end: int) -> list[Syllable]:
     if not nuclei:
         return [Syllable(tuple(phones), 0, start, end)] if phones else []
     cuts = [0]
-    for left, right in zip(nuclei, nuclei[1:], strict=False):
+    for left, right in itertools.pairwise(nuclei):
         cluster = phones[left + 1 : right]
         k = next((k for k in range(len(cluster)) if _is_onset(cluster[k:])), len(cluster))
         cuts.append(left + 1 + k)
     cuts.append(len(phones))
     out, count = [], len(nuclei)
-    for n, (a, b) in enumerate(zip(cuts, cuts[1:], strict=False)):
+    for n, (a, b) in enumerate(itertools.pairwise(cuts)):
         stressed = phones[nuclei[n]].endswith("1")
         plain = tuple(phone.rstrip("012") for phone in phones[a:b])
         span = (start + n * (end - start) // count, start + (n + 1) * (end - start) // count)
