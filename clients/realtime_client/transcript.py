@@ -160,10 +160,19 @@ class Transcript:
         """Whether the service had text to go on with: an unfinished segment, a whole sentence, or the rest after the end. Text that a
         lost connection swallowed counts."""
         announced = max((segment.span_end for segment in self.segments.values()), default=0)
-        if self.words and self.received_samples < self._sample(self.words[-1].end_ms):
+        if self._is_inside_segment:
             return True
         pending = self.text[announced : self._most_sent]
         return bool(pending.strip()) and (self._was_end_sent or SPEAKABLE.search(pending) is not None)
+
+    @property
+    def _is_inside_segment(self) -> bool:
+        """Whether the last segment's words have not all arrived. Unknown, hence False, where it has no word times at all."""
+        last = self.segments[max(self.segments)] if self.segments else None
+        if last is None or not last.words:
+            return False
+        is_timed = not self._has_words(last.words[-1].end_char, last.span_end)
+        return not is_timed or self.received_samples < self._sample(last.words[-1].end_ms)
 
     def heard_characters(self, sample: int) -> int:
         """Characters whose sound lies wholly before `sample`."""

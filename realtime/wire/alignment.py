@@ -38,27 +38,31 @@ class Alignment:
         """A segment, or better times for one; characters that were given already stay as they were told."""
         self._segments[event.index] = event
 
-    def take(self, until_ms: float) -> list[TimedCharacter]:
-        """Characters not given before that begin to sound before `until_ms`."""
+    def take(self, until_ms: float, *, is_over: bool = False) -> list[TimedCharacter]:
+        """Characters not given before that begin to sound before `until_ms`; with `is_over`, all that are left."""
         found: list[TimedCharacter] = []
         for index in sorted(self._segments):
             segment = self._segments[index]
-            fresh = self._timed(segment, until_ms)[max(0, self._given - segment.span_start) :]
-            begun = [character for character in fresh if character.due_ms < until_ms]
+            timed = self._timed(segment, until_ms, has_all_times=is_over or index < max(self._segments))
+            begun = [character for character in timed[max(0, self._given - segment.span_start) :] if is_over or character.due_ms < until_ms]
             found += begun
             self._given += len(begun)
-            if len(begun) < len(fresh):
+            if self._given < segment.span_end:
                 break
             del self._segments[index]
         return found
 
-    def _timed(self, segment: SegmentStarted, until_ms: float) -> list[TimedCharacter]:
-        """All characters of a segment. Without word times they share what sounds until now."""
+    def _timed(self, segment: SegmentStarted, until_ms: float, *, has_all_times: bool) -> list[TimedCharacter]:
+        """The characters of a segment as far as their times are known. Without any word times they share what sounds until now; words
+        behind the last one with a time wait for theirs, unless a later segment sounds already."""
         due = end = segment.sample_offset * 1000 / self._rate
         words = segment.words or (Word(segment.span_start, segment.span_end, due, max(due, until_ms)),)
         timed: list[TimedCharacter] = []
         position = segment.span_start
-        for word in (*words, Word(segment.span_end, segment.span_end, 0, 0)):
+        last = words[-1].end_char
+        if has_all_times or not any(character.isalnum() for character in self._text[last : segment.span_end]):
+            words = (*words, Word(segment.span_end, segment.span_end, 0, 0))
+        for word in words:
             timed += [TimedCharacter(self._text[i], end, end, due) for i in range(position, word.start_char)]
             share = (word.end_ms - word.start_ms) / max(1, word.end_char - word.start_char)
             for i in range(max(position, word.start_char), word.end_char):

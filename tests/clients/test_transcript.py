@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -190,6 +191,18 @@ def test_whether_a_silence_is_the_services(text: str, samples: int, ended: bool,
         received = min(samples, segment.span_end * PER_CHAR)
     transcript.receive(Audio("u", 0, 0, received, "e", b""))
     assert transcript.has_text_due is due
+
+
+def test_a_segment_whose_words_are_not_all_timed_is_not_over() -> None:
+    transcript = Transcript(RATE)
+    transcript.append("one two")
+    drain(transcript)
+    part = SegmentStarted("u", 0, 0, 7, 0, "e", "en", (Word(0, 3, 0, 30),))
+    transcript.receive(part)
+    transcript.receive(Audio("u", 0, 0, 50, "e", b""))
+    assert transcript.has_text_due
+    transcript.receive(replace(part, words=()))
+    assert not transcript.has_text_due  # nothing is known of its words
 
 
 def test_heard_characters_are_whole_words() -> None:

@@ -179,7 +179,7 @@ def test_every_character_is_told_once_in_order(spoken: tuple[str, list[SegmentSt
             told += character.text
     while waiting:
         alignment.segment(waiting.pop(0))
-    told += "".join(character.text for character in alignment.take(10**9))
+    told += "".join(character.text for character in alignment.take(now, is_over=True))
     assert told == text
 
 
@@ -205,6 +205,34 @@ def test_spans_add_up_to_the_true_time(spoken: tuple[str, list[SegmentStarted], 
         assert all(value >= 0 for key in ("charStartTimesMs", "charDurationsMs") for value in alignment[key])
         spans += alignment["charStartTimesMs"][-1] + alignment["charDurationsMs"][-1]
         assert spans == offset / 8
+
+
+def test_words_without_times_wait_for_theirs_or_for_the_next_segment() -> None:
+    alignment = Alignment(1000)
+    alignment.append("ab cd. ef")
+    part = SegmentStarted("c1", 0, 0, 7, 0, "e", "en", (Word(0, 2, 0, 100),))
+    alignment.segment(part)
+    assert "".join(c.text for c in alignment.take(150)) == "ab"
+    assert alignment.take(400) == []
+    alignment.segment(replace(part, words=(Word(0, 2, 0, 100), Word(3, 5, 100, 200))))
+    assert "".join(c.text for c in alignment.take(400)) == " cd. "
+    alignment = Alignment(1000)
+    alignment.append("ab cd. ef")
+    alignment.segment(part)
+    alignment.segment(SegmentStarted("c1", 1, 7, 9, 300, "e", "en", (Word(7, 9, 300, 400),)))
+    assert "".join(c.text for c in alignment.take(350)) == "ab cd. e"
+
+
+@pytest.mark.parametrize("kind", CLASSES.values())
+def test_what_was_never_timed_is_told_at_the_end(kind: type[ElevenLabsStream]) -> None:
+    dialect = kind("v", {"output_format": "pcm_8000"})
+    dialect.decode('{"text":"ab cd"}')
+    dialect.encode(SegmentStarted("c1", 0, 0, 5, 0, "e", "en", (Word(0, 2, 0, 100),)))
+    first = dialect.encode(Audio("c1", 0, 0, 8000, "e", b""))
+    final = dialect.encode(Done("c1", Usage()))
+    assert first is not None and final is not None
+    told = [json.loads(message)["alignment"]["chars"] for message in (first, final)]
+    assert told == [["a", "b"], [" ", "c", "d"]]
 
 
 def test_times_that_came_better_later_are_used_for_the_rest() -> None:

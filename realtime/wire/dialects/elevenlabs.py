@@ -151,7 +151,7 @@ class _ElevenLabs(ABC):
 
     @abstractmethod
     def _final(self, context: _Context) -> dict[str, Any]:
-        """The last message of a context; closes the socket where that is due."""
+        """The last message of a context, with the characters not told yet, if any; closes the socket where that is due."""
 
     @abstractmethod
     def _encode_error(self, event: Error, context: _Context | None) -> str:
@@ -163,9 +163,9 @@ class _ElevenLabs(ABC):
         payload = b2a_base64(event.payload, newline=False).decode("ascii")
         return {"audio": payload, "isFinal": None, "alignment": alignment, "normalizedAlignment": alignment}
 
-    def _alignment(self, context: _Context, until_ms: float) -> dict[str, Any] | None:
+    def _alignment(self, context: _Context, until_ms: float, *, is_over: bool = False) -> dict[str, Any] | None:
         """The characters that begin in a piece, spelled as they were sent; their spans add up to the end of the piece."""
-        timed = context.alignment.take(until_ms)
+        timed = context.alignment.take(until_ms, is_over=is_over)
         if not timed:
             return None
         since, context.aligned_ms = context.aligned_ms, until_ms
@@ -199,7 +199,8 @@ class ElevenLabsStream(_ElevenLabs):
 
     def _final(self, context: _Context) -> dict[str, Any]:
         self.closing = Close(NORMAL_CLOSURE)
-        return {"audio": None, "isFinal": True, "alignment": None, "normalizedAlignment": None}
+        rest = self._alignment(context, context.aligned_ms, is_over=True)
+        return {"audio": None, "isFinal": True, "alignment": rest, "normalizedAlignment": rest}
 
     def _encode_error(self, event: Error, context: _Context | None) -> str:
         self.closing = Close(POLICY_VIOLATION, cut_reason(event.message))
@@ -239,7 +240,9 @@ class ElevenLabsMulti(_ElevenLabs):
 
     def _final(self, context: _Context) -> dict[str, Any]:
         self._leave()
-        return {"isFinal": True, "contextId": context.name, "audio": None}
+        rest = self._alignment(context, context.aligned_ms, is_over=True)
+        alignment = {"alignment": rest, "normalizedAlignment": rest} if rest is not None else {}
+        return {"isFinal": True, "contextId": context.name, "audio": None, **alignment}
 
     def _encode_error(self, event: Error, context: _Context | None) -> str:
         """Pipecat reads no errors but waits for `isFinal`; LiveKit fails the context by `error`. One message serves both."""
