@@ -10,15 +10,10 @@ import argparse
 import dataclasses
 import json
 import os
-import socket
 import subprocess
 import sys
-import tempfile
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from realtime.bench.load import LoadSpec
+from realtime.bench.processes import free_port, running, service
 from realtime.engines.beacon.voices import PITCH_S
 
 CONFIG = """
@@ -144,7 +140,7 @@ def _growth(url: str, pid: int, utterances: int) -> float:
     before = process.memory_info().rss
     for _ in range(3):
         speak(utterances)
-    return (process.memory_info().rss - before) / 1024 / (3 * utterances)
+    return float((process.memory_info().rss - before) / 1024 / (3 * utterances))
 
 
 def _family(pid: int) -> list[psutil.Process]:
@@ -159,61 +155,12 @@ def _cpu_s(process: psutil.Process) -> float:
 
 @contextmanager
 def _bare_server() -> Iterator[tuple[str, int]]:
-    port = _free_port()
-    with _process([sys.executable, "-m", "realtime.bench.bare", str(port)], port) as pid:
+    port = free_port()
+    with running([sys.executable, "-m", "realtime.bench.bare", str(port)], port) as pid:
         yield f"ws://127.0.0.1:{port}/", pid
 
 
 @contextmanager
 def _service() -> Iterator[tuple[str, int]]:
-    port = _free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "service.toml"
-        config.write_text(CONFIG, encoding="utf-8")
-        command = [sys.executable, "-m", "realtime", "serve", "--port", str(port), "--config", str(config)]
-        with _process(command, port) as pid:
-            _wait_ready(f"http://127.0.0.1:{port}/ready")
-            yield f"ws://127.0.0.1:{port}/v1/stream", pid
-
-
-@contextmanager
-def _process(command: list[str], port: int) -> Iterator[int]:
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        _wait_listening(child, port)
-        yield child.pid
-    finally:
-        child.terminate()
-        try:
-            child.wait(20)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-
-
-def _wait_listening(child: subprocess.Popen[bytes], port: int) -> None:
-    for _ in range(600):
-        if child.poll() is not None:
-            raise RuntimeError(f"{child.args!r} ended with {child.returncode}")
-        try:
-            socket.create_connection(("127.0.0.1", port), 0.2).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    raise RuntimeError(f"nothing listens on port {port}")
-
-
-def _wait_ready(url: str) -> None:
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(url, timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    raise RuntimeError(f"{url} does not become ready")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    with service(CONFIG) as (port, pid):
+        yield f"ws://127.0.0.1:{port}/v1/stream", pid

@@ -1,0 +1,159 @@
+"""The scheduler's policy with real processes on this machine: Poisson arrivals of calls, chats and batches at 1x and 2x capacity.
+
+Main engine and stand-in are test voices that keep to a given RTF, so the load is known; sockets, processes, clocks and scheduling are
+real. A stream is good when its first audio came within its budget and it was never interrupted, on the listener's own clock with its
+start buffer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+import numpy as np
+from rich.console import Console
+from websockets.asyncio.client import connect
+
+from realtime.bench.processes import service
+
+# Seconds of sound per second that the main engine can make in all: workers x capacity jobs at RTF 1 each, taken turns.
+MAIN_RTF, SPARE_RTF, CAPACITY = 0.25, 0.05, 4
+CONFIG = f"""
+chain = ["beacon", "spare"]
+[server]
+web_player = false
+[cache]
+max_mb = 0
+[log]
+level = "ERROR"
+[engines.beacon]
+options = {{ rate_factor = {MAIN_RTF}, first_chunk_ms = 150.0, capacity = {CAPACITY} }}
+[engines.spare]
+factory = "beacon"
+options = {{ name = "spare", rate_factor = {SPARE_RTF}, first_chunk_ms = 30.0, capacity = {CAPACITY} }}
+"""
+KINDS = {"ivr": 0.4, "chatbot": 0.4, "batch": 0.2}
+FIRST_AUDIO_MS = {"ivr": 800, "chatbot": 1200, "batch": 60_000}
+START_BUFFER_MS = {"ivr": 100, "chatbot": 100, "batch": 3000}
+MEAN_CHARACTERS = 60
+CHARACTERS_PER_S = 15.625
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one stream."""
+
+    kind: str
+    is_refused: bool = False
+    is_whole: bool = True
+    refusal_ms: float = 0.0
+    first_audio_ms: float | None = None
+    audio_ms: dict[str, float] = field(default_factory=dict)
+    failure: str = ""
+
+    @property
+    def is_good(self) -> bool:
+        """Begun in time and never interrupted."""
+        in_time = self.first_audio_ms is not None and self.first_audio_ms <= FIRST_AUDIO_MS[self.kind]
+        return in_time and self.is_whole and not self.is_refused and not self.failure
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `realtime bench live`."""
+    parser.add_argument("--seconds", type=float, default=30.0, help="how long streams arrive at each load (default 30)")
+    parser.add_argument("--loads", default="1,2", help="multiples of the main engine's capacity (default 1,2)")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure and print."""
+    console = Console(stderr=True)
+    loads = []
+    for load in (float(word) for word in options.loads.split(",")):
+        with console.status(f"load {load:g}x for {options.seconds:g} s"), service(CONFIG) as (port, _):
+            outcomes = asyncio.run(_offer(port, load, options))
+        loads.append(_row(load, outcomes))
+        console.print(loads[-1])
+    return {"loads": loads, "main_rtf": MAIN_RTF, "workers": 1}
+
+
+def _row(load: float, outcomes: list[Outcome]) -> dict[str, Any]:
+    admitted = [o for o in outcomes if not o.is_refused]
+    by_engine: dict[str, float] = {}
+    for outcome in admitted:
+        for engine, ms in outcome.audio_ms.items():
+            by_engine[engine] = by_engine.get(engine, 0.0) + ms
+    first = [o.first_audio_ms for o in admitted if o.first_audio_ms is not None and o.kind != "batch"]
+    refusals = [o.refusal_ms for o in outcomes if o.is_refused]
+    row = {
+        "load": load,
+        "workers": 1,
+        "streams": len(outcomes),
+        "continuity": sum(o.is_whole and not o.failure for o in admitted) / max(1, len(admitted)),
+        "goodput": sum(o.is_good for o in outcomes) / max(1, len(outcomes)),
+        "main_engine_share": by_engine.get("beacon", 0.0) / max(1e-9, sum(by_engine.values())),
+        "refused": len(refusals) / max(1, len(outcomes)),
+        "failed": sum(bool(o.failure) for o in outcomes),
+    }
+    if first:
+        row["first_audio_p95_ms"] = float(np.percentile(first, 95))
+    if refusals:
+        row["refusal_p99_ms"] = float(np.percentile(refusals, 99))
+    return row
+
+
+async def _offer(port: int, load: float, options: argparse.Namespace) -> list[Outcome]:
+    dice = random.Random(options.seed)
+    supply = 1 / MAIN_RTF
+    per_second = load * supply / (MEAN_CHARACTERS / CHARACTERS_PER_S)
+    outcomes: list[Outcome] = []
+    end = time.monotonic() + options.seconds
+    async with asyncio.TaskGroup() as tasks:
+        while time.monotonic() < end:
+            await asyncio.sleep(dice.expovariate(per_second))
+            outcome = Outcome(dice.choices(list(KINDS), list(KINDS.values()))[0])
+            outcomes.append(outcome)
+            tasks.create_task(_listen(port, outcome, _text(dice)))
+    return outcomes
+
+
+def _text(dice: random.Random) -> str:
+    count = max(8, int(dice.expovariate(1 / MEAN_CHARACTERS)))
+    chars = [chr(dice.randrange(0x4E00, 0x9000)) for _ in range(min(count, 300))]
+    for at in range(14, len(chars), 15):
+        chars[at] = "。"
+    return "".join(chars)
+
+
+async def _listen(port: int, outcome: Outcome, text: str) -> None:
+    subprotocols: Any = ["realtime.v1.msgpack"]
+    try:
+        async with asyncio.timeout(120), connect(f"ws://127.0.0.1:{port}/v1/stream", subprotocols=subprotocols, compression=None) as socket:
+            await socket.recv()
+            asked = time.monotonic()
+            await socket.send(msgpack.packb({"type": "open", "utterance": "u", "voice": "beacon-a", "budget": {"profile": outcome.kind}}))
+            await socket.send(msgpack.packb({"type": "text", "utterance": "u", "text": text}))
+            await socket.send(msgpack.packb({"type": "end", "utterance": "u"}))
+            plays_until = None
+            async for raw in socket:
+                message, now = msgpack.unpackb(raw), time.monotonic()
+                if message["type"] == "audio":
+                    if plays_until is None:
+                        outcome.first_audio_ms = (now - asked) * 1000
+                        plays_until = now + START_BUFFER_MS[outcome.kind] / 1000
+                    outcome.is_whole = outcome.is_whole and now <= plays_until
+                    plays_until = max(plays_until, now) + message["samples"] / 24000
+                elif message["type"] == "done":
+                    outcome.audio_ms = message["usage"]["audio_ms_by_engine"]
+                    return
+                elif message["type"] == "error":
+                    outcome.is_refused = outcome.first_audio_ms is None and message["code"] == "overloaded"
+                    outcome.refusal_ms = (now - asked) * 1000
+                    outcome.failure = "" if outcome.is_refused else message["code"]
+                    return
+    except (OSError, TimeoutError) as error:
+        outcome.failure = type(error).__name__
