@@ -252,6 +252,8 @@ class TestLayouts:
         )
         monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
         self.check(Checkpoint(tiny_folder), tiny_parts)
+        reconfigured(tiny_folder, lambda table: table["vocoder"].update(name="bigvgan"))  # as repackaged copies have it
+        self.check(Checkpoint(tiny_folder), tiny_parts)
 
     def test_folders_of_the_other_repositories(self, tiny_folder: Path, tiny_parts: RandomParts, tmp_path: Path) -> None:
         self.moved(

@@ -114,8 +114,10 @@ class Layout:
         folders = (*VOCODER_FOLDERS, repository, repository.split("/")[-1])
         tried = [self.folder / base / folder / file for base in AUXILIARY_FOLDERS for folder in folders]
         tried += [other / file for other in self.others if (other / VOCODER_WEIGHTS).is_file()]
-        tried += [snapshot / file for snapshot in self._snapshots(repository)]
-        return self._first(tried, "BigVGAN vocoder", repository, file)
+        # repackaged copies name a folder here ("bigvgan"); the published repository is then the one that a hub cache would hold
+        repositories = dict.fromkeys((repository, VOCODER_REPOSITORY))
+        tried += [snapshot / file for name in repositories for snapshot in self._snapshots(name)]
+        return self._first(tried, "BigVGAN vocoder", next(r for r in reversed(repositories) if "/" in r), file)
 
     def _first(self, tried: list[Path], what: str, repository: str, file: str) -> Path:
         for path in tried:
