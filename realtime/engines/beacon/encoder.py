@@ -20,7 +20,7 @@ FILL_RAMP_S = 0.002
 FILL_LEVEL = 0.1  # of the voice's level: 11 dB under a burst's RMS, so pauses are the low-energy points; not silent, so gaps show
 FILL_HZ = 250.0  # a multiple of the spacing below the band: invisible to the receiver's tones
 TONE_HZ = 250.0  # of the voice that says nothing
-TONE_SECONDS = 1.0
+TONE_SECONDS = 10.0  # longest part that costs nothing
 
 
 class Encoder:
@@ -32,6 +32,8 @@ class Encoder:
         pitch = voice.pitch(speed)
         count = max(0, len(text) - start)
         self.boundaries: npt.NDArray[np.int64] = np.rint(np.arange(count + 1) * pitch).astype(np.int64)
+        if voice.is_tone:
+            return
         points = np.array([ord(c) for c in text[start:]], dtype=np.int64)
         turns = (start + np.arange(count)) % signal.TURNS
         self._symbols = signal.symbols(points, turns, voice.layout)
@@ -110,7 +112,7 @@ def _tone_table(rate: int, level: float) -> Samples:
 
 
 def _plain_tone(rate: int, level: float, begin: int, end: int) -> Samples:
-    """Part of an endless tone; a view of a table when it is no longer than a second."""
+    """Part of an endless tone; a view of a table when it is no longer than TONE_SECONDS."""
     table, period = _tone_table(rate, level), int(rate * TONE_SECONDS)
     if end - begin <= period:
         return table[begin % period : begin % period + end - begin]

@@ -7,6 +7,7 @@ before any measurement, and the worker keeps to that pace.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +83,8 @@ class _Speech:
         self.voice = voice
         self.encoder = Encoder(voice, job.text, job.speed, job.start)
         self.at = 0
-        self._words = [m.span() for m in WORDS.finditer(job.text)]
+        spans = (m.span() for m in WORDS.finditer(job.text))
+        self._words = [(max(a, job.start), b) for a, b in spans if b > job.start]  # of a word begun before, what is left of it
 
     def next_chunk(self, length: int, reports_spans: bool) -> Chunk:
         """The next `length` samples. Characters and words belong to the chunk in which they start."""
@@ -96,10 +98,10 @@ class _Speech:
         return Chunk(self.job.id, samples, self.voice.sample_rate, Span(first, last), self._word_times(first, last))
 
     def _word_times(self, first: int, last: int) -> tuple[WordTime, ...]:
-        """Words whose first spoken character is in [first, last); of a word begun before `start` what is left of it."""
+        """Words that begin in characters [first, last)."""
         edges, start = self.encoder.boundaries, self.job.start
-        spans = [(max(a, start), b) for a, b in self._words if b > start]
-        return tuple(WordTime(Span(a, b), int(edges[a - start]), int(edges[b - start])) for a, b in spans if first <= a < last)
+        begin, end = bisect_left(self._words, (first, 0)), bisect_left(self._words, (last, 0))
+        return tuple(WordTime(Span(a, b), int(edges[a - start]), int(edges[b - start])) for a, b in self._words[begin:end])
 
 
 class BeaconEngine:
