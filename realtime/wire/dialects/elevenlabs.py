@@ -5,7 +5,7 @@ documentation leaves room; each is named where it matters. Unknown fields are le
 
 Times in an alignment count from where the alignment before it ended. For a client that adds up spans (Pipecat) the sums are the true
 positions; for one that takes them as relative to the audio beside them (the documentation) they are that, but after pieces in
-which no character began.
+which no character began. With `sync_alignment` they count from the context's beginning: only LiveKit asks for it, and adds nothing up.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ class _ElevenLabs(ABC):
             seed=int(seed) % 2**32 if seed.isdecimal() and len(seed) < 20 else 0,
         )
         self.closing: Close | None = None
+        self._is_synced = query.get("sync_alignment", "false").lower() == "true"
         self._is_automatic = query.get("auto_mode", "false").lower() == "true"
         self._max_bytes = Limits().max_message_bytes
         self._contexts: dict[UtteranceId, _Context] = {}
@@ -168,7 +169,8 @@ class _ElevenLabs(ABC):
         timed = context.alignment.take(until_ms, is_over=is_over)
         if not timed:
             return None
-        since, context.aligned_ms = context.aligned_ms, until_ms
+        since = 0.0 if self._is_synced else context.aligned_ms
+        context.aligned_ms = until_ms
         whole = round(until_ms - since)
         starts = [min(whole, max(0, round(character.start_ms - since))) for character in timed]
         edges = [*accumulate(starts, max), whole]
