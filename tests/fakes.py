@@ -102,7 +102,7 @@ def steady(job: Job, engine: FakeEngine) -> Iterator[tuple[float, EngineEvent | 
         first = min(len(job.text), job.start + int(np.ceil(at / per_char)))
         last = min(len(job.text), job.start + int(np.ceil((at + len(part)) / per_char)))
         due = engine.first_chunk_s + engine.pace(level) * (at + len(part)) / engine.sample_rate
-        yield due, Chunk(job.id, part, engine.sample_rate, Span(first, last) if engine.reports_spans else None)
+        yield due, Chunk(job.id, part, engine.sample_rate, Span(first, last) if engine.reports_spans else None, at=at)
     yield engine.first_chunk_s + engine.pace(level) * total / engine.sample_rate, Done(job.id, total)
 
 
