@@ -35,6 +35,10 @@ def file_codec(path: Path, asked: str | None) -> Codec:
     return codec
 
 
+FLAC_LENGTH_AT = 21
+"""The byte whose lower half begins the number of samples: 4 of magic, 4 of block header, then RFC 9639 section 8.2."""
+
+
 class SoundFile:
     """A file being written. `format` is what to ask the service for: WAV is asked for as PCM, its header is ours and tells the length."""
 
@@ -45,7 +49,7 @@ class SoundFile:
         self._header = wav_header(sample_rate) if self._is_wav else b""
         self._end = 0
         try:
-            self._file: BinaryIO = path.open("wb")
+            self._file: BinaryIO = path.open("w+b")
         except OSError as error:
             raise BadOption(f"can't write {path}: {error.strerror}") from None
         self._file.write(self._header)
@@ -66,8 +70,18 @@ class SoundFile:
         """Write the length where the container has one, and close."""
         if self._is_wav:
             data = self._file.tell() - len(self._header)
-            self._file.seek(4)
-            self._file.write(struct.pack("<I", len(self._header) - 8 + data))
-            self._file.seek(len(self._header) - 4)
-            self._file.write(struct.pack("<I", data))
+            self._patch(4, struct.pack("<I", len(self._header) - 8 + data))
+            self._patch(len(self._header) - 4, struct.pack("<I", data))
+        elif self.format.codec is Codec.FLAC and self._file.tell() > FLAC_LENGTH_AT + 5:
+            self._patch_flac()
         self._file.close()
+
+    def _patch(self, at: int, data: bytes) -> None:
+        self._file.seek(at)
+        self._file.write(data)
+
+    def _patch_flac(self) -> None:
+        """RFC 9639 section 8.2: the lower 36 bits of the eight bytes from 18 on are the number of samples, 0 in a stream."""
+        self._file.seek(FLAC_LENGTH_AT)
+        kept = self._file.read(1)[0] & 0xF0
+        self._patch(FLAC_LENGTH_AT, bytes([kept | (self._end >> 32) & 0x0F]) + struct.pack(">I", self._end & 0xFFFFFFFF))

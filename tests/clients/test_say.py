@@ -26,8 +26,10 @@ from realtime_client.player import Player
 from realtime_client.progress import ProgressLine, progress_text
 from realtime_client.stdin import Stdin
 
+from realtime.audio.codecs import make_encoder
+from realtime.audio.wavfile import read_wav
 from realtime.errors import BadOption, Overloaded
-from realtime.types import Codec
+from realtime.types import AudioFormat, Codec
 from realtime.wire.events import Open, Played
 
 Service = Any
@@ -129,6 +131,20 @@ class TestFiles:
     def test_a_file_that_can_not_be_written(self, tmp_path: Path) -> None:
         with pytest.raises(BadOption, match="can't write"):
             SoundFile(tmp_path / "missing" / "o.wav", Codec.WAV, 8000)
+
+    async def test_a_flac_file_tells_its_length(self, tmp_path: Path) -> None:
+        path = tmp_path / "o.flac"
+        tone = (np.sin(np.arange(20_000) / 20) / 2).astype(np.float32)
+        encoder = make_encoder(AudioFormat(Codec.FLAC, 24000))
+        file = SoundFile(path, Codec.FLAC, 24000)
+        for frame in (*encoder.encode(tone), *encoder.flush()):
+            file.write(AudioPiece(frame.start, frame.samples, 24000, "e", frame.payload, NO_SAMPLES))
+        file.close()
+        samples, rate = read_wav(path)
+        assert (len(samples), rate) == (len(tone), 24000)
+        assert np.abs(samples - tone).max() < 1e-4
+        SoundFile(path, Codec.FLAC, 24000).close()  # nothing came: nothing to correct
+        assert path.read_bytes() == b""
 
     async def test_packets_are_appended_as_they_come(self, tmp_path: Path) -> None:
         file = SoundFile(tmp_path / "o.mp3", Codec.MP3, 8000)
