@@ -34,6 +34,11 @@ export class Api {
     return this._call('v1/capabilities');
   }
 
+  /** @returns {Promise<import('./dialect.js').Voice[]>} */
+  async voices() {
+    return (await this._call('v1/voices')).voices;
+  }
+
   /** @returns {Promise<WorkerRow[]>} */
   async workers() {
     return (await this._call('v1/workers')).workers;

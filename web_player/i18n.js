@@ -44,6 +44,7 @@ const WORDS = {
   roundTrip: ['Round trip', '往返延迟'],
   engineNow: ['Speaking', '当前引擎'],
   engines: ['Engines', '引擎'],
+  warming: ['The engines are warming up…', '引擎正在预热…'],
   breaker: ['Breaker', '熔断器'],
   closedBreaker: ['closed', '闭合（正常）'],
   open: ['open', '断开'],

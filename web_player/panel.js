@@ -19,10 +19,13 @@ export class Panel {
   /**
    * @param {import('./api.js').Api} api
    * @param {import('./view.js').Palette} palette
+   * @param {(voices: import('./dialect.js').Voice[]) => void} onVoices called whenever other engines are there than before
    */
-  constructor(api, palette) {
+  constructor(api, palette, onVoices) {
     this._api = api;
     this._palette = palette;
+    this._onVoices = onVoices;
+    this._engines = '';
     /** @type {Capabilities | null} */
     this.capabilities = null;
     /** @type {WorkerRow[]} */
@@ -50,6 +53,9 @@ export class Panel {
     this.capabilities = capabilities;
     this._workers = workers;
     for (const engine of capabilities.engines) this._palette.index(engine.name);
+    const engines = capabilities.engines.map(({ name }) => name).join();
+    if (engines !== this._engines) this._onVoices(await this._api.voices());
+    this._engines = engines;
     this.draw();
     return capabilities;
   }
@@ -64,7 +70,8 @@ export class Panel {
   draw() {
     if (!this.capabilities) return;
     const { engines, allows_faults: allowsFaults } = this.capabilities;
-    byId('engines').replaceChildren(...engines.map((engine) => this._row(engine)));
+    const rows = engines.map((engine) => this._row(engine));
+    byId('engines').replaceChildren(...(rows.length ? rows : [make('li', 'detail', t('warming'))]));
     byId('legend').replaceChildren(...engines.map((engine) => this._legend(engine.name)));
     byId('break-box').hidden = !allowsFaults;
     const button = byId('break', HTMLButtonElement);

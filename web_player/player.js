@@ -23,15 +23,12 @@ const palette = new Palette();
 const history = new LeadHistory();
 const settings = new Settings();
 const captions = new CaptionView(byId('captions'), palette);
-const panel = new Panel(api, palette);
+const panel = new Panel(api, palette, (voices) => settings.offerVoices(voices));
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
 
 const connection = new Connection(connect, {
   onState: showConnection,
-  onMessage: (message) => {
-    if (message.type === 'ready') settings.offerVoices(message.voices);
-    talk.receive(message);
-  },
+  onMessage: (message) => talk.receive(message),
   onLost: () => talk.lost(),
   onRoundTrip: (ms) => setText('round-trip', `${ms.toFixed(ms < 10 ? 1 : 0)} ms`),
 });
