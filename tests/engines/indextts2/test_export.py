@@ -158,6 +158,20 @@ class TestInterruptions:
         assert manifest.problems(folder) == []
         assert no_leftovers(tmp_path)
 
+    def test_a_step_whose_file_was_lost_is_done_again(
+        self, tiny_parts: RandomParts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings = Settings("tiny", onnx=False)
+        with monkeypatch.context() as patch:
+            self.broken_after(patch, 3, OSError(errno.ENOSPC, "No space left on device"))
+            with pytest.raises(ModelMissing):
+                export_parts(tiny_parts, tmp_path, settings)
+        (tmp_path / ".tiny.part" / "codec.safetensors").write_bytes(b"half")
+        names = self.broken_after(monkeypatch, 9, OSError())
+        folder = export_parts(tiny_parts, tmp_path, settings)
+        assert names == ["s2mel", "codec", "bigvgan"]
+        assert manifest.problems(folder) == []
+
     def test_other_weights_start_anew(self, tiny_parts: RandomParts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         settings = Settings("tiny", onnx=False)
         with monkeypatch.context() as patch:

@@ -14,7 +14,7 @@ import resource
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -119,24 +119,37 @@ def export_parts(parts: Parts, out: Path, settings: Settings) -> Path:
 Figures = dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a finished step left: the figures that it measured, and its files with their sizes."""
+
+    figures: Figures
+    files: dict[str, int]
+
+    def is_whole(self, folder: Path) -> bool:
+        """Whether its files are still there as it left them."""
+        return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in self.files.items())
+
+
 @dataclass(slots=True)
 class Work:
-    """The unfinished folder. `done` names the steps whose files are whole, with the figures that they measured."""
+    """The unfinished folder, and the steps whose files are whole."""
 
     folder: Path
     target: Path
     fingerprint: str
-    done: dict[str, Figures]
+    done: dict[str, Step]
 
     @classmethod
     def open(cls, out: Path, settings: Settings, fingerprint: str) -> Work:
         """Go on with an unfinished export of the same weights and settings, or start a new one."""
         folder = out / f".{settings.name}.part"
         key = f"{fingerprint}:{settings.precision}:{settings.onnx}"
-        done: dict[str, Figures] = {}
+        done: dict[str, Step] = {}
         try:
             state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-            done = dict(state["done"]) if state["fingerprint"] == key else {}
+            steps = {name: Step(**step) for name, step in state["done"].items()} if state["fingerprint"] == key else {}
+            done = {name: step for name, step in steps.items() if step.is_whole(folder)}
         except (OSError, ValueError, KeyError, TypeError):
             done = {}  # nothing there, or broken off while it was begun
         if not done:
@@ -153,9 +166,12 @@ class Work:
 
     def finish(self, step: str, figures: Figures) -> None:
         """Remember that a step's files are whole."""
-        self.done[step] = figures
+        known = {STATE, *(name for done in self.done.values() for name in done.files)}
+        self.done[step] = Step(figures, {p.name: p.stat().st_size for p in self.folder.iterdir() if p.name not in known})
         draft = self.folder / (STATE + ".part")
-        draft.write_text(json.dumps({"fingerprint": self.fingerprint, "done": self.done}), encoding="utf-8")
+        draft.write_text(
+            json.dumps({"fingerprint": self.fingerprint, "done": {k: asdict(v) for k, v in self.done.items()}}), encoding="utf-8"
+        )
         os.replace(draft, self.folder / STATE)
 
     def save(self, name: str, state: Mapping[str, Tensor], precision: str) -> Path:
@@ -169,7 +185,7 @@ class Work:
     def publish(self, settings: Settings) -> Path:
         """Write the manifest and put the folder in its place."""
         (self.folder / STATE).unlink(missing_ok=True)
-        errors = {name: error for figures in self.done.values() for name, error in figures.items()}
+        errors = {name: error for step in self.done.values() for name, error in step.figures.items()}
         details = {
             **(settings.details or {}),
             "precision": settings.precision,
