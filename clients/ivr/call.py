@@ -183,6 +183,10 @@ class Call(ABC):
             return self.hung_up
         return await self._events.get()
 
+    def pending_events(self) -> list[CallEvent]:
+        """What happened and was not taken yet; it is taken now."""
+        return [self._events.get_nowait() for _ in range(self._events.qsize())]
+
     def emit(self, event: CallEvent) -> None:
         """For transports and the voice detector: something happened."""
         if isinstance(event, HungUp):

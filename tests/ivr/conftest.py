@@ -136,31 +136,44 @@ MakePhone = Callable[..., Awaitable[Phone]]
 @pytest.fixture
 async def make_phone(tmp_path: Path) -> AsyncIterator[MakePhone]:
     """`await make_phone(answers=True, says=samples)`: a running baresip, stopped when the test ends."""
-    if shutil.which("baresip") is None or not Path(MODULES).is_dir():
+    if shutil.which("baresip") is None:
         pytest.skip("baresip is not installed: apt install --no-install-recommends baresip-core")
     async with AsyncExitStack() as stack:
 
-        async def make(*, answers: bool = True, says: npt.NDArray[np.int16] | None = None, codecs: str = "pcmu/8000/1,pcma/8000/1") ->
-        Phone:
+        async def make(
+            *, answers: bool = True, says: npt.NDArray[np.int16] | None = None, codecs: str = "pcmu/8000/1,pcma/8000/1"
+        ) -> Phone:
             return await stack.enter_async_context(_phone(tmp_path / f"phone{next(_bases)}", answers, says, codecs))
 
         yield make
 
 
-@asynccontextmanager
-async def _phone(folder: Path, answers: bool, says: npt.NDArray[np.int16] | None, codecs: str) -> AsyncIterator[Phone]:
+def _furnish(folder: Path, answers: bool, says: npt.NDArray[np.int16] | None, codecs: str) -> tuple[int, int]:
+    """Configuration, account and sound of a phone; its SIP and control ports."""
     folder.mkdir()
     sip, control, rtp = free_port(), free_port(socket.SOCK_STREAM), 30000 + (os.getpid() * 7 + next(_bases) * 100) % 20000 // 2 * 2
     source = folder / "source.wav"
-    write_wav(source, np.zeros(8000 * 60, np.int16) if says is None else says)
+    write_wav(source, np.zeros(8000 * 90, np.int16) if says is None else says)
     text = CONFIG.format(sip=sip, modules=MODULES, control=control, source=source, rtp=rtp, rtp_last=rtp + 50, folder=folder)
     (folder / "config").write_text(text)
     mode = "auto" if answers else "manual"
     (folder / "accounts").write_text(f"<sip:bob@127.0.0.1:{sip}>;regint=0;answermode={mode};audio_codecs={codecs}\n")
-    with (folder / "log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            "baresip", "-f", str(folder), "-t", "100", stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
-        )
+    return sip, control
+
+
+@asynccontextmanager
+async def _phone(folder: Path, answers: bool, says: npt.NDArray[np.int16] | None, codecs: str) -> AsyncIterator[Phone]:
+    sip, control = _furnish(folder, answers, says, codecs)
+    process = await asyncio.create_subprocess_exec(
+        "baresip",
+        "-f",
+        str(folder),
+        "-t",
+        "100",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
     phone = Phone(folder, sip, control)
     try:
         await phone.connect()

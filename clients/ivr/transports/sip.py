@@ -34,7 +34,7 @@ ACK_S = 1.0
 RING_S = 60.0
 """How long an outgoing call may ring. Precedent: Asterisk's Dial and most phones, 30 to 180 s."""
 REFER_S = 30.0
-OnCall = Callable[[Call], Awaitable[None]]
+OnCall = Callable[[Call], Awaitable[object]]
 
 
 class SipCall(Call):

@@ -1,0 +1,302 @@
+"""Real calls: baresip on one side, our flows on the other, a beacon voice between them, so that every character heard can be told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from realtime_ivr.call import Call, Digit, HungUp
+from realtime_ivr.desk import Desk, DeskOptions
+from realtime_ivr.errors import CallFailed
+from realtime_ivr.flow import Flow, make_flow
+from realtime_ivr.local_voice import LocalVoice
+from realtime_ivr.pacer import Pacer
+from realtime_ivr.prompts import PromptStore
+from realtime_ivr.runner import Program
+from realtime_ivr.saying import Voices
+from realtime_ivr.service import Service
+from realtime_ivr.session import Session
+from realtime_ivr.sip.agent import SipSettings
+from realtime_ivr.transports.sip import SipCall, SipTransport
+
+from realtime.audio.g711 import MULAW_DECODE
+from realtime.engines.beacon.decoder import decode
+
+Pcm = npt.NDArray[np.int16]
+
+
+@dataclass
+class Office:
+    """An IVR that takes calls; what it sent, packet by packet, with times."""
+
+    desk: Desk
+    sip: SipTransport
+    records: Path
+    calls: list[Call] = field(default_factory=list)
+    sent: list[tuple[float, bytes]] = field(default_factory=list)
+
+    @property
+    def uri(self) -> str:
+        return f"sip:ivr@127.0.0.1:{self.sip.agent.port}"
+
+    async def over(self, count: int = 1, seconds: float = 20) -> list[dict[str, Any]]:
+        """The records, when so many calls are over."""
+        async with asyncio.timeout(seconds):
+            while self.desk.finished < count:
+                await asyncio.sleep(0.02)
+        return [json.loads(line) for line in self.records.read_text().splitlines()]
+
+    def sent_pcm(self) -> Pcm:
+        return np.concatenate([MULAW_DECODE[np.frombuffer(frame, np.uint8)] for _, frame in self.sent])
+
+
+OpenOffice = Callable[..., AbstractAsyncContextManager[Office]]
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> OpenOffice:
+    """`async with office(program, url) as o`."""
+
+    @asynccontextmanager
+    async def start(program: Program | Flow | dict[str, Any], url: str, **options: Any) -> AsyncIterator[Office]:
+        if isinstance(program, dict):
+            program = make_flow(program, tmp_path)
+        voices = Voices(Service(url), PromptStore(), LocalVoice())
+        records = tmp_path / "calls.jsonl"
+        desk = Desk(voices, program, DeskOptions(records, **options))
+        await voices.service.start()
+
+        async def serve(call: Call) -> None:
+            opened.calls.append(call)
+            call.on_sent.append(lambda frame: opened.sent.append((time.monotonic(), frame)))
+            await desk.serve(call)
+
+        sip = SipTransport(SipSettings(port=0), serve, pacer=Pacer(), rtp_ports=(50000, 54000))
+        opened = Office(desk, sip, records)
+        await sip.start()
+        try:
+            yield opened
+        finally:
+            await sip.aclose()
+            await voices.service.aclose()
+            await voices.local.aclose()
+            assert not desk.calls and not sip.agent.legs, "a call leaked"
+
+    return start
+
+
+def best_match(sent: Pcm, heard: Pcm) -> tuple[float, int]:
+    """Correlation of the speech in `sent` with `heard` where they fit best, and the shift."""
+    voiced = np.flatnonzero(np.abs(sent) > 100)
+    speech = sent[voiced[0] : voiced[-1] + 1].astype(np.float64)
+    padded = np.concatenate([heard, np.zeros(len(speech), np.int16)]).astype(np.float64)
+    size = 1 << (len(padded) + len(speech)).bit_length()
+    cross = np.fft.irfft(np.fft.rfft(padded, size) * np.conj(np.fft.rfft(speech, size)), size)[: len(heard)]
+    shift = int(np.argmax(cross))
+    part = padded[shift : shift + len(speech)]
+    return float(speech @ part / np.sqrt((speech @ speech) * (part @ part) + 1e-9)), shift
+
+
+TEXT = "Your balance is twelve thousand yuan. Thank you for calling."
+
+
+async def test_the_phone_hears_what_the_service_said_whole_and_in_one_piece(serve, make_phone, office: OpenOffice) -> None:
+    async def program(session: Session) -> None:
+        await session.say(TEXT)
+        await session.pause(0.3)
+
+    async with serve() as running, office(program, running.url) as ivr:
+        phone = await make_phone()
+        await phone.dial(ivr.uri)
+        await phone.wait_for("CALL_CLOSED", 30)
+        record = (await ivr.over())[0]
+        heard = phone.heard()
+    correlation, _ = best_match(ivr.sent_pcm(), heard)
+    assert correlation >= 0.99  # one alignment for all of it: a frame inserted or lost inside would break it
+    assert decode(heard / 32768, 8000) == TEXT
+    assert record["ended_by"] == "flow" and record["prompts"][0]["source"] == "service"
+    assert record["prompts"][0]["heard_characters"] == len(TEXT)
+    assert record["media"]["packets_lost"] == 0
+
+
+@pytest.mark.parametrize("codec", ["pcma/8000/1"])
+async def test_a_phone_that_speaks_a_law_only_is_served_in_a_law(serve, make_phone, office: OpenOffice, codec: str) -> None:
+    async def program(session: Session) -> None:
+        await session.say("Good morning to you.")
+        await session.pause(0.3)
+
+    async with serve() as running, office(program, running.url) as ivr:
+        phone = await make_phone(codecs=codec)
+        await phone.dial(ivr.uri)
+        await phone.wait_for("CALL_CLOSED", 30)
+        await ivr.over()
+        assert decode(phone.heard() / 32768, 8000) == "Good morning to you."
+
+
+MENU = {
+    "name": "menu",
+    "start": "main",
+    "steps": {
+        "main": {
+            "menu": "For your balance press one, for other things press two.",
+            "keys": {"1": "balance", "2": "code"},
+        },
+        "balance": {"pause": 0.4, "next": "tell"},  # so that the end of the interrupted sound can be seen
+        "tell": {"say": "It is ten.", "next": "bye"},
+        "code": {"collect": "Your code.", "into": "code", "least": 4, "most": 4, "next": "echo"},
+        "echo": {"say": "You said {code:digits}.", "next": "bye"},
+        "bye": {"hang_up": "Bye."},
+    },
+}
+
+
+async def test_a_key_in_mid_sentence_stops_it_within_60_ms_and_is_served(serve, make_phone, office: OpenOffice) -> None:
+    async with serve() as running, office(MENU, running.url) as ivr:
+        phone = await make_phone()
+        await phone.dial(ivr.uri)
+        await phone.wait_for("CALL_ESTABLISHED")
+        await asyncio.sleep(1.5)
+        pressed: list[float] = []
+        call = ivr.calls[0]
+        emit = call.emit
+        call.emit = lambda event: (pressed.append(time.monotonic()) if isinstance(event, Digit) else None, emit(event))[1]  # type: ignore[method-assign]
+        await phone.press("1")
+        await phone.wait_for("CALL_CLOSED", 30)
+        record = (await ivr.over())[0]
+        text = decode(phone.heard() / 32768, 8000)
+    after = [(at - pressed[0], frame) for at, frame in ivr.sent if at > pressed[0]]
+    first_silent = next(at for at, frame in after if set(frame) == {0xFF})
+    assert first_silent <= 0.060
+    assert "It is ten." in text and text.endswith("Bye.")
+    menu = record["prompts"][0]
+    assert menu["interrupted_by"] == "keys" and record["barge_ins"] == 1
+    assert text.startswith(str(MENU["steps"]["main"]["menu"])[: menu["heard_characters"] - 2])  # type: ignore[index]
+    assert 0 < menu["heard_characters"] < menu["characters"]
+    assert [one["step"] for one in record["path"]] == ["main", "balance", "tell", "bye"]
+
+
+async def test_digits_keyed_in_come_back_as_they_were(serve, make_phone, office: OpenOffice) -> None:
+    async with serve() as running, office(MENU, running.url) as ivr:
+        phone = await make_phone()
+        await phone.dial(ivr.uri)
+        await phone.wait_for("CALL_ESTABLISHED")
+        await asyncio.sleep(0.3)
+        for key in "24711":  # the code is typed ahead
+            await phone.press(key)
+            await asyncio.sleep(0.35)
+        await phone.wait_for("CALL_CLOSED", 30)
+        await ivr.over()
+        assert "You said 4 7 1 1." in decode(phone.heard() / 32768, 8000)
+
+
+async def test_the_phone_is_called_and_hears_the_reminder(serve, make_phone, office: OpenOffice) -> None:
+    flow = {"name": "reminder", "start": "a", "steps": {"a": {"hang_up": "Your appointment is at nine."}}}
+    async with serve() as running, office(flow, running.url) as ivr:
+        phone = await make_phone()
+        call = await ivr.sip.dial(phone.uri)
+        record = await ivr.desk.serve(call)
+        await phone.wait_for("CALL_CLOSED")
+        assert decode(phone.heard() / 32768, 8000) == "Your appointment is at nine."
+        assert record["direction"] == "outgoing"
+
+
+async def test_keys_go_out_as_telephone_events(serve, make_phone, office: OpenOffice) -> None:
+    async def silent(session: Session) -> None:
+        await session.pause(30)
+
+    async with serve() as running, office(silent, running.url) as ivr:
+        phone = await make_phone()
+        call = await ivr.sip.dial(phone.uri)
+        await call.send_digits("15#")
+        await asyncio.sleep(0.2)
+        received = [event["param"] for event in phone.events if event["type"] == "CALL_DTMF_START"]
+        assert received == ["1", "5", "#"]
+        await call.hang_up()
+        await phone.wait_for("CALL_CLOSED")
+
+
+async def quiet(session: Session) -> None:
+    await session.say(TEXT * 3)
+
+
+@pytest.mark.parametrize("stage", ["ringing", "at once", "first words", "in mid-sentence"])
+async def test_the_phone_hangs_up_at_any_stage_and_nothing_is_left(serve, make_phone, office: OpenOffice, stage: str) -> None:
+    async def slow(session: Session) -> None:
+        await quiet(session)
+
+    async with serve() as running, office(slow, running.url) as ivr:
+        if stage == "ringing":
+            ivr.sip._on_call = _ring_only(ivr)
+        phone = await make_phone()
+        await phone.dial(ivr.uri)
+        if stage == "ringing":
+            await phone.wait_for("CALL_RINGING")
+        else:
+            await phone.wait_for("CALL_ESTABLISHED")
+            await asyncio.sleep({"at once": 0, "first words": 0.2, "in mid-sentence": 1.5}[stage])
+        await phone.hang_up()
+        if stage == "ringing":
+            await _until(lambda: not ivr.sip.agent.legs)
+            return
+        record = (await ivr.over())[0]
+        assert record["ended_by"] == "caller"
+
+
+def _ring_only(ivr: Office) -> Callable[[Call], Awaitable[object]]:
+    async def ring(call: Call) -> None:
+        assert isinstance(call, SipCall)
+        call.ring()
+        while not isinstance(await call.next_event(), HungUp):
+            pass
+
+    return ring
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_we_hang_up_while_it_rings_and_after_the_answer(serve, make_phone, office: OpenOffice) -> None:
+    async with serve() as running, office(quiet, running.url) as ivr:
+        phone = await make_phone(answers=False)
+        with pytest.raises(CallFailed, match="nobody answered"):
+            await ivr.sip.dial(phone.uri, ring_s=0.5)
+        await phone.wait_for("CALL_INCOMING")
+        await phone.wait_for("CALL_CLOSED")
+        patient = asyncio.create_task(ivr.sip.dial(phone.uri, ring_s=10))
+        await phone.wait_for("CALL_INCOMING")
+        await phone.command("accept")
+        call = await patient
+        await call.hang_up()
+        await phone.wait_for("CALL_CLOSED")
+
+
+async def test_both_legs_are_recorded(serve, make_phone, office: OpenOffice, tmp_path: Path) -> None:
+    import soundfile
+
+    async def program(session: Session) -> None:
+        await session.say("Recorded.")
+        await session.pause(0.5)
+
+    tone = (6000 * np.sin(2 * np.pi * 440 * np.arange(8000 * 30) / 8000)).astype(np.int16)
+    async with serve() as running, office(program, running.url, recordings=tmp_path / "wav") as ivr:
+        phone = await make_phone(says=tone)
+        await phone.dial(ivr.uri)
+        await phone.wait_for("CALL_CLOSED", 30)
+        record = (await ivr.over())[0]
+    both, rate = soundfile.read(record["recordings"][0])
+    assert rate == 8000 and both.shape[1] == 2
+    assert decode(both[:, 1], 8000) == "Recorded."
+    spectrum = np.abs(np.fft.rfft(both[4000:8000, 0]))
+    assert abs(np.argmax(spectrum) * 8000 / 4000 - 440) < 3
