@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ from realtime.bench.sambert_worker import speak
 from realtime.engines.base import PlanRequest
 from realtime.engines.sambert.engine import SambertEngine, load
 
-WORDS = "今天 天气 很好 我们 公园 看花 银行 工资 问题 询问 可以 北京 上海 学习 工作 音乐 朋友 时间 地方 老师 学生 电话 手机 网络 中国 世界".split()
+WORDS = (
+    "今天 天气 很好 我们 公园 看花 银行 工资 问题 询问 可以 北京 上海 学习 工作 音乐 朋友 时间 地方 老师 学生 电话 手机 网络 中国 世界"
+).split()
 VOICE, SECOND = "random16k", "random16k_b"
 
 
@@ -142,8 +145,8 @@ def _floor(engine: SambertEngine, rng: random.Random) -> dict[str, Any]:
     """What the first 100 ms can't do without: text, score, decoder steps through the postnet's look-ahead, eight frames of vocoder."""
     voice = engine.voice(VOICE)
     texts = [text_of(rng, 15) for _ in range(12)]
-    read = [_seconds(lambda text=text: engine.read(text, "zh")) for text in texts]
-    scores = [_seconds(lambda text=text: engine.score_of(text, VOICE)) for text in texts]
+    read = [_seconds(partial(engine.read, text, "zh")) for text in texts]
+    scores = [_seconds(partial(engine.score_of, text, VOICE)) for text in texts]
     _, score = engine.score_of(texts[0], VOICE)
     memory = _seconds(lambda: voice.memory(score))
     state = voice.decoder_state(score, voice.memory(score))

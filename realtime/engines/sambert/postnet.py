@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from realtime.engines.sambert.sessions import Graph
+from realtime.engines.sambert.sessions import Graph, Tensor
 
 Array = npt.NDArray[np.float32]
 
@@ -42,7 +42,7 @@ class PostnetStream:
 
     def _run(self, block: Array) -> Array:
         drop = max(0, self._delay - self._fed)
-        feeds = {
+        feeds: dict[str, Tensor] = {
             "frames": block[None],
             "start": np.array([self._fed], np.int64),
             "length": np.array([self._length], np.int64),

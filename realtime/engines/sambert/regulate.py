@@ -13,7 +13,8 @@ POSITION_BASE = 10000.0
 
 def repetitions(duration: Array) -> Ints:
     """duration [T] in frames, fractional -> frames per symbol, rounded half up."""
-    return np.floor(duration + np.float32(0.5)).astype(np.int64)
+    out: Ints = np.floor(duration + np.float32(0.5)).astype(np.int64)
+    return out
 
 
 def band_width(duration: Array, r: int) -> int:
@@ -39,7 +40,8 @@ def place_code(place: Ints, depth: int) -> Array:
     d = np.arange(depth)
     scale = (POSITION_BASE ** (2 * (d // 2) / depth)).astype(np.float32)
     angle = place.astype(np.float32)[:, None] / scale
-    return np.where(d % 2 == 0, np.sin(angle), np.cos(angle)).astype(np.float32)
+    out: Array = np.where(d % 2 == 0, np.sin(angle), np.cos(angle)).astype(np.float32)
+    return out
 
 
 def pack(text: Array, speaker: Array, emotion: Array, reps: Ints, r: int) -> Array:

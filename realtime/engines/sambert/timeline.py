@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from realtime.engines.sambert.frontend.lines import Line
 from realtime.types import Span
 
-Times = npt.NDArray[np.float64]
+Times = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)

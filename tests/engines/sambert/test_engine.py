@@ -221,7 +221,7 @@ def test_odd_text_never_breaks_the_engine(text: str, tiny_models: Path) -> None:
 
 def test_bad_requests_are_refused_when_the_job_starts(tiny_models: Path) -> None:
     subject = engine(tiny_models)
-    with pytest.raises(UnknownVoice, match="nobody.*there are: tiny"):
+    with pytest.raises(UnknownVoice, match=r"nobody.*there are: tiny"):
         subject.start(job(voice="nobody"))
     with pytest.raises(UnknownVoice):
         subject.plan(PlanRequest("你好", "nobody", "zh"))
@@ -314,7 +314,7 @@ def test_reload_finds_new_voices_and_refuses_mixed_rates(tiny_models: Path, expo
     shutil.copytree(tiny_models, models)
     subject = engine(models)
     shutil.copytree(export_tiny(names=("second",)) / "second", models / "second")
-    assert [voice.id for voice in subject.reload().voices] == ["tiny", "second"]
+    assert [voice.id for voice in subject.reload().voices] == ["second", "tiny"]
     assert len(sound(run(subject, job("你好", voice="second"))["a"]))
     shutil.copytree(export_tiny(names=("third",), rate=2400) / "third", models / "third")
     with pytest.raises(BadOption, match="share one sample rate"):

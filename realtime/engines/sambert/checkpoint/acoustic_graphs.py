@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from realtime.engines.sambert.checkpoint.decoder import HybridDecoder, PncaBlock, Postnet
-from realtime.engines.sambert.checkpoint.encoder import TextEncoder
-from realtime.engines.sambert.checkpoint.layers import FeedForward, FsmnFeedForward, MemoryBlock, sinusoid_table
+from realtime.engines.sambert.checkpoint.encoder import FftBlock, TextEncoder
+from realtime.engines.sambert.checkpoint.layers import FeedForward, FsmnFeedForward, MemoryBlock, lstm_weight, parts, sinusoid_table
 from realtime.engines.sambert.checkpoint.variance import VarianceAdaptor, VariancePredictor
 
 SPARE_POSITIONS = 256
@@ -41,7 +41,7 @@ class TextEncoderGraph(nn.Module):
         """See the class."""
         enc = self.encoder.ling_enc
         x = self.encoder.embed(ling) * enc.scale + self.position[:, : ling.shape[1]]
-        for block in enc.fft:
+        for block in parts(enc.fft, FftBlock):
             x = _feed_forward(block.pos_ffn, block.slf_attn(x)[0])
         out: Tensor = self.encoder.ling_proj(enc.ln(x))
         return out
@@ -57,9 +57,11 @@ class VarianceGraph(nn.Module):
         super().__init__()
         self.adaptor = adaptor
         lstm = adaptor.duration_predictor.lstm
-        self.prenet_width = adaptor.duration_predictor.lstm.input_size - adaptor.pitch_predictor.fsmn.ffn_lst[0].w_1.in_channels  # type: ignore[union-attr, operator]
-        self.register_buffer("weight", lstm.weight_ih_l0[:, self.prenet_width :].clone())
-        self.register_buffer("bias", lstm.bias_ih_l0 + lstm.bias_hh_l0)
+        condition = parts(adaptor.pitch_predictor.fsmn.ffn_lst, FsmnFeedForward)[0].w_1.in_channels
+        self.gates = _linear(
+            lstm_weight(lstm, "weight_ih_l0")[:, lstm.input_size - condition :],
+            lstm_weight(lstm, "bias_ih_l0") + lstm_weight(lstm, "bias_hh_l0"),
+        )
 
     def forward(
         self, text_hid: Tensor, spk_hid: Tensor, emo_hid: Tensor, pitch_offset: Tensor, energy_offset: Tensor
@@ -70,7 +72,7 @@ class VarianceGraph(nn.Module):
         energy = _predict(self.adaptor.energy_predictor, given) + energy_offset
         text_aug = self.adaptor.augment(text_hid, pitch, energy)
         condition = torch.cat([text_aug, spk_hid, emo_hid], dim=-1)
-        return pitch, energy, text_aug, F.linear(condition[0], self.weight, self.bias)  # type: ignore[arg-type]
+        return pitch, energy, text_aug, self.gates(condition[0])
 
 
 class MemoryGraph(nn.Module):
@@ -78,25 +80,18 @@ class MemoryGraph(nn.Module):
 
     def __init__(self, decoder: HybridDecoder) -> None:
         super().__init__()
-        blocks = [block.pnca_attn for block in decoder.pnca]
-        self.layers, self.heads, self.d_head = len(blocks), blocks[0].heads, blocks[0].d_head  # type: ignore[union-attr]
-        units = self.heads * self.d_head  # type: ignore[operator]
-        weights = torch.stack([a.w_h_kv.weight for a in blocks])  # type: ignore[union-attr, misc]
-        biases = torch.stack([a.w_h_kv.bias for a in blocks])  # type: ignore[union-attr, misc]
+        blocks = [block.pnca_attn for block in parts(decoder.pnca, PncaBlock)]
+        self.shape = (-1, len(blocks), blocks[0].heads, blocks[0].d_head)
+        units = blocks[0].heads * blocks[0].d_head
+        weights, biases = torch.stack([a.w_h_kv.weight for a in blocks]), torch.stack([a.w_h_kv.bias for a in blocks])
         width = weights.shape[2]
-        self.register_buffer("k_weight", weights[:, :units].reshape(-1, width))
-        self.register_buffer("v_weight", weights[:, units:].reshape(-1, width))
-        self.register_buffer("k_bias", biases[:, :units].reshape(-1))
-        self.register_buffer("v_bias", biases[:, units:].reshape(-1))
-        self.register_buffer("in_weight", decoder.dec_in_proj.weight[:, :width] * decoder.scale)
-        self.register_buffer("in_bias", decoder.dec_in_proj.bias * decoder.scale)
+        self.keys = _linear(weights[:, :units].reshape(-1, width), biases[:, :units].reshape(-1))
+        self.values = _linear(weights[:, units:].reshape(-1, width), biases[:, units:].reshape(-1))
+        self.base = _linear(decoder.dec_in_proj.weight[:, :width] * decoder.scale, decoder.dec_in_proj.bias * decoder.scale)
 
     def forward(self, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See the class."""
-        shape = (-1, self.layers, self.heads, self.d_head)
-        keys = F.linear(memory, self.k_weight, self.k_bias).reshape(shape)  # type: ignore[arg-type]
-        values = F.linear(memory, self.v_weight, self.v_bias).reshape(shape)  # type: ignore[arg-type]
-        return keys, values, F.linear(memory, self.in_weight, self.in_bias)  # type: ignore[arg-type]
+        return self.keys(memory).reshape(self.shape), self.values(memory).reshape(self.shape), self.base(memory)
 
 
 class DecoderLayerGraph(nn.Module):
@@ -141,10 +136,10 @@ class DecoderStepGraph(nn.Module):
         super().__init__()
         linears = [part for part in decoder.prenet.fcs if isinstance(part, nn.Linear)]
         self.hidden = nn.ModuleList(linears[:-1])
-        memory = decoder.dec_in_proj.in_features - decoder.pnca[0].pnca_attn.w_x_qkv.in_features  # type: ignore[union-attr, operator]
+        memory = decoder.dec_in_proj.in_features - decoder.dec_in_proj.out_features
         own = decoder.dec_in_proj.weight[:, memory:] * decoder.scale
         self.into = _linear(own @ linears[-1].weight, own @ linears[-1].bias)
-        self.layers = nn.ModuleList(DecoderLayerGraph(block) for block in decoder.pnca)  # type: ignore[arg-type]
+        self.layers = nn.ModuleList(DecoderLayerGraph(block) for block in parts(decoder.pnca, PncaBlock))
         self.norm, self.out = decoder.ln, decoder.dec_out_proj
 
     def forward(
@@ -175,16 +170,16 @@ class PostnetGraph(nn.Module):
     def __init__(self, postnet: Postnet) -> None:
         super().__init__()
         self.postnet = postnet
-        self.taps = [(block.left, block.right) for block in postnet.fsmn.memory_block_lst]
+        self.taps = [(block.left, block.right) for block in parts(postnet.fsmn.memory_block_lst, MemoryBlock)]
 
     def initial_state(self) -> dict[str, Tensor]:
         """Zeros by input name."""
         state: dict[str, Tensor] = {}
-        for i, (ffn, (left, right)) in enumerate(zip(self.postnet.fsmn.ffn_lst, self.taps, strict=True)):
-            width, units = ffn.w_1.in_channels, ffn.w_2.out_channels  # type: ignore[union-attr]
-            state[f"cache{i}"] = torch.zeros(1, units, 1, left + right)  # type: ignore[arg-type]
+        for i, (ffn, (left, right)) in enumerate(zip(parts(self.postnet.fsmn.ffn_lst, FsmnFeedForward), self.taps, strict=True)):
+            width, units = ffn.w_1.in_channels, ffn.w_2.out_channels
+            state[f"cache{i}"] = torch.zeros(1, units, 1, left + right)
             if right and width == units:
-                state[f"skip{i}"] = torch.zeros(1, width, 1, right)  # type: ignore[arg-type]
+                state[f"skip{i}"] = torch.zeros(1, width, 1, right)
         hidden = self.postnet.lstm.hidden_size
         return {**state, "h": torch.zeros(1, 1, hidden), "c": torch.zeros(1, 1, hidden)}
 
@@ -195,7 +190,8 @@ class PostnetGraph(nn.Module):
         new: dict[str, Tensor] = {}
         x = frames.transpose(1, 2)[:, :, None]
         at = torch.arange(frames.shape[1]) + start
-        for i, (ffn, block) in enumerate(zip(self.postnet.fsmn.ffn_lst, self.postnet.fsmn.memory_block_lst, strict=True)):
+        fsmn = self.postnet.fsmn
+        for i, (ffn, block) in enumerate(zip(parts(fsmn.ffn_lst, FsmnFeedForward), parts(fsmn.memory_block_lst, MemoryBlock), strict=True)):
             left, right = self.taps[i]
             inside = ((at >= 0) & (at < length)).to(x.dtype)[None, None, None]
             c = torch.cat([state[f"cache{i}"], _flat_ffn(ffn, x) * inside], dim=-1)
@@ -220,23 +216,21 @@ def _feed_forward(ffn: FeedForward, x: Tensor) -> Tensor:
     return x + F.conv2d(y, ffn.w_2.weight[:, :, None], ffn.w_2.bias)[:, :, 0].transpose(1, 2)
 
 
-def _conv(conv: nn.Module, x: Tensor) -> Tensor:
+def _conv(conv: nn.Conv1d, x: Tensor) -> Tensor:
     """A 1-D convolution without padding on an image of height 1."""
-    assert isinstance(conv, nn.Conv1d)
     return F.conv2d(x, conv.weight[:, :, None], conv.bias, groups=conv.groups)
 
 
-def _flat_ffn(ffn: nn.Module, x: Tensor) -> Tensor:
+def _flat_ffn(ffn: FsmnFeedForward, x: Tensor) -> Tensor:
     """The feed-forward part of a memory block on [1,C,1,T]."""
-    assert isinstance(ffn, FsmnFeedForward)
     return _conv(ffn.w_2, torch.relu(_conv(ffn.w_1, x)))
 
 
 def _predict(predictor: VariancePredictor, given: Tensor) -> Tensor:
     """The same as `VariancePredictor`, its convolutions as of images of height 1."""
     x = given.transpose(1, 2)[:, :, None]
-    for ffn, block in zip(predictor.fsmn.ffn_lst, predictor.fsmn.memory_block_lst, strict=True):
-        assert isinstance(block, MemoryBlock)
+    fsmn = predictor.fsmn
+    for ffn, block in zip(parts(fsmn.ffn_lst, FsmnFeedForward), parts(fsmn.memory_block_lst, MemoryBlock), strict=True):
         c = _flat_ffn(ffn, x)
         m = _conv(block.conv_dw, F.pad(c, (block.left, block.right))) + c
         x = m + x if m.shape[1] == x.shape[1] else m

@@ -119,7 +119,8 @@ def _refuse_tensorflow(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
         if path.suffix in _TENSORFLOW or ".ckpt-" in path.name or ".data-0000" in path.name:
             raise ModelMissing(
-                f"{path}: this archive is of the TensorFlow generation (before 2023); pull a revision whose voices have am/ckpt/checkpoint_<N>.pth"
+                f"{path}: this archive is of the TensorFlow generation (before 2023); pull a revision whose voices have "
+                "am/ckpt/checkpoint_<N>.pth"
             )
 
 

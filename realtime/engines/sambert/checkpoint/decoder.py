@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from realtime.engines.sambert.checkpoint.layers import LAYER_NORM_EPS, FeedForward, Fsmn, Prenet
+from realtime.engines.sambert.checkpoint.layers import LAYER_NORM_EPS, FeedForward, Fsmn, Prenet, parts
 from realtime.engines.sambert.dims import AcousticDims
 
 
@@ -38,7 +38,7 @@ class PncaAttention(nn.Module):
         return (weights @ v).transpose(0, 1).flatten(1), weights[:, 0]
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, self.d_head)).transpose(0, 1)
+        return x.reshape(*x.shape[:-1], self.heads, self.d_head).transpose(0, 1)
 
 
 class PncaBlock(nn.Module):
@@ -74,7 +74,8 @@ class HybridDecoder(nn.Module):
 
     def forward(self, memory: Tensor, x_band: int, h_band: int, trace: DecoderTrace | None = None) -> Tensor:
         """memory [1,M,width] -> frames of every step side by side [1,M,r*mels]."""
-        kv = [block.pnca_attn.memory_kv(memory) for block in self.pnca]
+        blocks = parts(self.pnca, PncaBlock)
+        kv = [block.pnca_attn.memory_kv(memory) for block in blocks]
         past: list[tuple[Tensor, Tensor]] = [(k[:, :0], v[:, :0]) for k, v in kv]
         frame = memory.new_zeros(1, self.mels)
         out = []
@@ -82,7 +83,7 @@ class HybridDecoder(nn.Module):
             u = self.prenet(frame)
             x = self.dec_in_proj(torch.cat([memory[:, step], u], dim=-1)) * self.scale
             rows: list[tuple[int, Tensor, Tensor]] = []
-            for i, block in enumerate(self.pnca):
+            for i, block in enumerate(blocks):
                 x, past[i], weights = self._layer(block, x, past[i], (kv[i][0][:, step:], kv[i][1][:, step:]), (x_band, h_band))
                 rows.append((step, *weights))
             frames = self.dec_out_proj(self.ln(x))
@@ -96,9 +97,8 @@ class HybridDecoder(nn.Module):
 
     @staticmethod
     def _layer(
-        block: nn.Module, x: Tensor, past: tuple[Tensor, Tensor], ahead: tuple[Tensor, Tensor], bands: tuple[int, int]
+        block: PncaBlock, x: Tensor, past: tuple[Tensor, Tensor], ahead: tuple[Tensor, Tensor], bands: tuple[int, int]
     ) -> tuple[Tensor, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        assert isinstance(block, PncaBlock)
         attn = block.pnca_attn
         q, k, v = attn.project(x)
         # Only steps s - x_band .. s are ever read, so older entries are dropped.
@@ -107,7 +107,8 @@ class HybridDecoder(nn.Module):
         context_x, weights_x = attn.attend(q, k, v)
         context_h, weights_h = attn.attend(q, ahead[0][:, : bands[1] + 1], ahead[1][:, : bands[1] + 1])
         x = x + attn.fc_x(context_x) + attn.fc_h(context_h)
-        return block.pos_ffn(x[:, None])[:, 0], (k, v), (weights_x, weights_h)
+        out: Tensor = block.pos_ffn(x[:, None])[:, 0]
+        return out, (k, v), (weights_x, weights_h)
 
 
 class MelDecoder(nn.Module):

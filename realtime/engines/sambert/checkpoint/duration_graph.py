@@ -13,6 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from realtime.engines.sambert.checkpoint.layers import lstm_weight
 from realtime.engines.sambert.checkpoint.variance import DurationPredictor
 
 OPSET = 17
@@ -31,8 +32,8 @@ class _Body:
         self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array, np.float32), name))
         return name
 
-    def node(self, op: str, inputs: list[str], outputs: list[str], **attributes: object) -> str:
-        self.nodes.append(helper.make_node(op, inputs, outputs, **attributes))
+    def node(self, op: str, inputs: list[str], outputs: list[str], **attributes: int) -> str:
+        self.nodes.append(helper.make_node(op, inputs, outputs, **attributes))  # type: ignore[arg-type]
         return outputs[0]
 
     def linear(self, x: str, weight: Tensor, bias: Tensor | None, name: str) -> str:
@@ -110,12 +111,12 @@ def _body(predictor: DurationPredictor) -> _Body:
     for i, linear in enumerate(linears):
         x = body.node("Relu", [body.linear(x, linear.weight, linear.bias, f"pre{i}")], [f"pre{i}_r"])
     body.node("Concat", [x, "h0"], ["in0"], axis=1)
-    first = torch.cat([lstm.weight_ih_l0[:, :width], lstm.weight_hh_l0], dim=1)
+    first = torch.cat([lstm_weight(lstm, "weight_ih_l0")[:, :width], lstm_weight(lstm, "weight_hh_l0")], dim=1)
     body.node("Gemm", ["in0", body.weight("own0_w", reorder_gates(first).t()), "gates_t"], ["gates0"])
     body.cell("gates0", "c0", "l0")
     body.node("Concat", ["l0_h", "h1"], ["in1"], axis=1)
-    second = torch.cat([lstm.weight_ih_l1, lstm.weight_hh_l1], dim=1)
-    body.linear("in1", reorder_gates(second), reorder_gates(lstm.bias_ih_l1 + lstm.bias_hh_l1), "gates1")
+    second = torch.cat([lstm_weight(lstm, "weight_ih_l1"), lstm_weight(lstm, "weight_hh_l1")], dim=1)
+    body.linear("in1", reorder_gates(second), reorder_gates(lstm_weight(lstm, "bias_ih_l1") + lstm_weight(lstm, "bias_hh_l1")), "gates1")
     body.cell("gates1", "c1", "l1")
     body.node("Relu", [body.linear("l1_h", predictor.fc.weight, predictor.fc.bias, "fc")], ["y_next"])
     body.node("Reshape", ["y_next", body_shape(body)], ["y_out"])

@@ -62,7 +62,8 @@ class LinguisticEncoder(nn.Module):
 
     def first_block_in(self, embedded: Tensor) -> Tensor:
         """Embedding sums [B,T,E] scaled by sqrt(units) (not sqrt(E)), plus the position code."""
-        return embedded * self.scale + self.position_enc(embedded.shape[1])
+        out: Tensor = embedded * self.scale + self.position_enc(embedded.shape[1])
+        return out
 
     def forward(self, embedded: Tensor, padding: Tensor | None = None) -> Tensor:
         """embedded [B,T,E] -> [B,T,units]."""

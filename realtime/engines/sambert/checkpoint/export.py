@@ -22,8 +22,10 @@ from realtime.engines.sambert.checkpoint.acoustic import AcousticModel
 from realtime.engines.sambert.checkpoint.archive import VoiceArchive, VoiceFiles, find_voices, pair, read_voice
 from realtime.engines.sambert.checkpoint.export_graphs import export_acoustic, export_vocoder
 from realtime.engines.sambert.checkpoint.hifigan import Generator
+from realtime.engines.sambert.checkpoint.layers import parts
 from realtime.engines.sambert.checkpoint.load import load_strict
 from realtime.engines.sambert.checkpoint.measure import measure_export
+from realtime.engines.sambert.checkpoint.normed import NormedWeight
 from realtime.engines.sambert.voice import Voice
 from realtime.errors import BadOption, ModelMissing
 from realtime.models import manifest
@@ -80,7 +82,7 @@ def export_voice(archive: VoiceArchive, out: Path, options: Mapping[str, Any]) -
             progress.advance(task)
             for stem, blob in graphs.items():
                 (draft / f"{stem}.onnx").write_bytes(blob)
-            np.savez(draft / "constants.npz", **constants(model, generator, archive))  # type: ignore[arg-type]
+            np.savez(draft / "constants.npz", **constants(model, generator, archive))
             about = manifest.write(draft, _manifest(archive, model, {}, options))
             figures = measure_export(model, generator, Voice.load(draft))
             progress.advance(task)
@@ -106,8 +108,9 @@ def constants(model: AcousticModel, generator: Generator, archive: VoiceArchive)
     else:
         out["speaker"] = model.spk_tokenizer.weight.numpy()
     if archive.vocoder.is_nsf:
-        mix = generator.source_module.ffn[0]
-        out["source_weight"], out["source_bias"] = mix.folded().numpy().reshape(-1), mix.bias.numpy()  # type: ignore[operator, union-attr]
+        (mix,) = parts(generator.source_module.ffn, NormedWeight)
+        assert mix.bias is not None
+        out["source_weight"], out["source_bias"] = mix.folded().numpy().reshape(-1), mix.bias.numpy()
     if archive.acoustic.NSF:
         low, high = archive.acoustic.nsf_f0_global_minimum, archive.acoustic.nsf_f0_global_maximum
         mvn = archive.f0_mvn
@@ -132,7 +135,7 @@ def _manifest(archive: VoiceArchive, model: AcousticModel, figures: Mapping[str,
             "acoustic": asdict(archive.acoustic),
             "vocoder": asdict(archive.vocoder),
             "tables": {name: list(entries) for name, entries in archive.vocabulary.tables.items()},
-            "postnet_delay": sum(int(block.right) for block in model.mel_postnet.fsmn.memory_block_lst),  # type: ignore[arg-type]
+            "postnet_delay": model.mel_postnet.fsmn.look_ahead,
             "emotions": emotions,
             "checkpoints": [archive.acoustic_file.name, archive.vocoder_file.name],
             "difference_to_torch": dict(figures),

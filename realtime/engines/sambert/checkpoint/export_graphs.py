@@ -35,7 +35,7 @@ def to_onnx(graph: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[st
         torch.onnx.export(
             graph,
             tuple(inputs.values()),
-            buffer,
+            buffer,  # type: ignore[arg-type]
             dynamo=False,
             opset_version=OPSET,
             input_names=list(inputs),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from realtime.engines.sambert.checkpoint.layers import parts
 from realtime.engines.sambert.checkpoint.normed import NormedWeight
 from realtime.engines.sambert.checkpoint.source_module import SourceModule
 from realtime.engines.sambert.dims import VocoderDims
@@ -111,18 +112,26 @@ class Generator(nn.Module):
         scale = self.dims.upsample_scales[stage]
         x = x + torch.sin(x)
         length = x.shape[-1] * scale
-        out = self.transpose_upsamples[stage][1](F.leaky_relu(x, self.dims.slope))[..., :length]
+        out: Tensor = self.transposed(stage)(F.leaky_relu(x, self.dims.slope))[..., :length]
         if self.dims.repeat_upsample:
             repeated = torch.repeat_interleave(x, scale, dim=-1)
-            out = out + self.repeat_upsamples[stage][2](F.leaky_relu(repeated, self.dims.slope))
+            out = out + self.repeated(stage)(F.leaky_relu(repeated, self.dims.slope))
         if excitation is not None:
             out = out + self.source_downs[stage](excitation)[..., :length]
         return out
 
-    def blocks(self, stage: int) -> list[nn.Module]:
+    def transposed(self, stage: int) -> TransposedConv:
+        """The transposed convolution of a stage."""
+        return parts(parts(self.transpose_upsamples, nn.Sequential)[stage], nn.Module)[1]  # type: ignore[return-value]
+
+    def repeated(self, stage: int) -> Conv:
+        """The convolution after the nearest-neighbour up-sampling of a stage."""
+        return parts(parts(self.repeat_upsamples, nn.Sequential)[stage], nn.Module)[2]  # type: ignore[return-value]
+
+    def blocks(self, stage: int) -> list[ResidualBlock]:
         """The residual blocks of a stage, by kernel size."""
         n = len(self.dims.resblock_kernel_sizes)
-        return list(self.conv_blocks[n * stage : n * (stage + 1)])
+        return parts(self.conv_blocks, ResidualBlock)[n * stage : n * (stage + 1)]
 
     def forward(self, x: Tensor, phase: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         """x [1,rows,F] -> samples [1,1,F*hop] in (-1,1); NSF takes phase [1,H,1] and noise [1,H,samples]."""
@@ -135,6 +144,5 @@ class Generator(nn.Module):
         x = self.conv_pre(x)
         for stage in range(len(self.dims.upsample_scales)):
             x = self.upsample(stage, x, excitation)
-            parts = [block(x) for block in self.blocks(stage)]
-            x = torch.stack(parts).mean(0)
+            x = torch.stack([block(x) for block in self.blocks(stage)]).mean(0)
         return torch.tanh(self.conv_post(F.leaky_relu(x, LAST_SLOPE)))

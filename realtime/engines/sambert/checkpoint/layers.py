@@ -5,11 +5,30 @@ Everything is functional and in inference form: no dropout, no state kept in mod
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 LAYER_NORM_EPS = 1e-6
+Part = TypeVar("Part", bound=nn.Module)
+
+
+def parts(of: nn.Module, kind: type[Part]) -> list[Part]:
+    """The members of a module list, as what they are (torch itself calls each of them just a module)."""
+    out = []
+    for part in of.children():
+        assert isinstance(part, kind), f"{type(part).__name__} among {kind.__name__}"
+        out.append(part)
+    return out
+
+
+def lstm_weight(lstm: nn.LSTM, name: str) -> Tensor:
+    """A weight of an LSTM by its published name, as `weight_ih_l0`."""
+    found = lstm.get_parameter(name)
+    assert isinstance(found, Tensor)
+    return found
 
 
 class SelfAttention(nn.Module):
@@ -34,7 +53,7 @@ class SelfAttention(nn.Module):
         return (out + x if out.shape[-1] == x.shape[-1] else out), attention
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, self.d_head)).transpose(1, 2)
+        return x.reshape(*x.shape[:-1], self.heads, self.d_head).transpose(1, 2)
 
 
 class FeedForward(nn.Module):
@@ -51,7 +70,8 @@ class FeedForward(nn.Module):
         inner = torch.relu(self.w_1(self.layer_norm(x).transpose(1, 2)))
         if padding is not None:
             inner = inner.masked_fill(padding[:, None, :], 0.0)
-        return x + self.w_2(inner).transpose(1, 2)
+        out: Tensor = x + self.w_2(inner).transpose(1, 2)
+        return out
 
 
 class FsmnFeedForward(nn.Module):
@@ -97,6 +117,11 @@ class Fsmn(nn.Module):
         widths = (width_in,) + (units,) * (layers - 1)
         self.ffn_lst = nn.ModuleList(FsmnFeedForward(width, inner, units) for width in widths)
         self.memory_block_lst = nn.ModuleList(MemoryBlock(units, size, one) for one in shifts)
+
+    @property
+    def look_ahead(self) -> int:
+        """Future frames that the whole stack sees."""
+        return sum(block.right for block in parts(self.memory_block_lst, MemoryBlock))
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
         """x [B,T,width_in], padding [B,T] true beyond the end -> [B,T,units]."""

@@ -24,4 +24,5 @@ class NormedWeight(nn.Module):
         if not self.is_normed:
             return self.weight
         dims = tuple(range(1, self.weight_v.dim()))
-        return self.weight_v * (self.weight_g / self.weight_v.norm(dim=dims, keepdim=True))
+        out: Tensor = self.weight_v * (self.weight_g / torch.linalg.vector_norm(self.weight_v, dim=dims, keepdim=True))
+        return out

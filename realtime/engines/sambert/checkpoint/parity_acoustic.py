@@ -245,7 +245,7 @@ def check_postnet(case: Case) -> Iterator[Measured]:
 
 
 def _runtime_mel(graph: OrtGraph, postnet: Postnet, frames: Array, length: int) -> Array:
-    delay = sum(int(block.right) for block in postnet.fsmn.memory_block_lst)  # type: ignore[arg-type]
+    delay = postnet.fsmn.look_ahead
     stream, parts, at, i = PostnetStream(graph, length, delay), [], 0, 0
     while at < frames.shape[0]:
         parts.append(stream.push(frames[at : at + CUTS[i % len(CUTS)]]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from realtime.engines.sambert.checkpoint.layers import parts
 from realtime.engines.sambert.checkpoint.normed import NormedWeight
 from realtime.engines.sambert.dims import VocoderDims
 from realtime.engines.sambert.source import NOISE_STD, SINE_AMPLITUDE
@@ -28,5 +29,5 @@ class SourceModule(nn.Module):
         sines = SINE_AMPLITUDE * torch.sin(2 * torch.pi * (cycles % 1).to(torch.float32) + phase)
         unvoiced = SINE_AMPLITUDE / 3 / NOISE_STD * noise
         mixed = torch.where(voiced > 0, sines + noise, unvoiced)
-        weight = self.ffn[0]
+        (weight,) = parts(self.ffn, NormedWeight)
         return torch.tanh(nn.functional.conv1d(mixed, weight.folded(), weight.bias))

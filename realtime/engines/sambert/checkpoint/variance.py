@@ -132,7 +132,8 @@ class VarianceAdaptor(nn.Module):
 
     def augment(self, text_hid: Tensor, pitch: Tensor, energy: Tensor) -> Tensor:
         """Hidden text plus the embedded pitch and energy [1,T] -> text_aug [1,T,C]."""
-        return text_hid + (self.pitch_emb(pitch[:, None]) + self.energy_emb(energy[:, None])).transpose(1, 2)
+        out: Tensor = text_hid + (self.pitch_emb(pitch[:, None]) + self.energy_emb(energy[:, None])).transpose(1, 2)
+        return out
 
     def forward(self, text_hid: Tensor, emo_hid: Tensor, spk_hid: Tensor, forced: Tensor | None = None) -> Prosody:
         """All [1,T,C]; `forced` [1,T] integer durations replace the predicted ones (and are fed back as training does)."""

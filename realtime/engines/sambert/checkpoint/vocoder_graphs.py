@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from realtime.engines.sambert.checkpoint.hifigan import LAST_SLOPE, REPEAT_KERNEL, Conv, Generator, TransposedConv
+from realtime.engines.sambert.checkpoint.hifigan import LAST_SLOPE, REPEAT_KERNEL, Conv, Generator
+from realtime.engines.sambert.checkpoint.layers import parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +48,7 @@ def merge_upsampling(generator: Generator, stage: int) -> MergedUpsampling:
     """Both up-sampling paths of a stage as one kernel."""
     dims = generator.dims
     scale = dims.upsample_scales[stage]
-    deconv = generator.transpose_upsamples[stage][1]
-    assert isinstance(deconv, TransposedConv)
+    deconv = generator.transposed(stage)
     up = deconv.deconv.folded()
     # In the transposed convolution's own output, column t*scale + tap; the published cut makes that column t*scale + tap - cut.
     reach = REPEAT_KERNEL - 1 if dims.causal else (REPEAT_KERNEL - 1) // 2
@@ -61,8 +61,7 @@ def merge_upsampling(generator: Generator, stage: int) -> MergedUpsampling:
     kernel[:, :, up_start - low : up_start - low + up.shape[2]] += up
     bias = up.new_zeros(up.shape[1]) if deconv.deconv.bias is None else deconv.deconv.bias.clone()
     if dims.repeat_upsample:
-        conv = generator.repeat_upsamples[stage][2]
-        assert isinstance(conv, Conv)
+        conv = generator.repeated(stage)
         rep = conv.conv1d.folded()
         # High-rate column m = t*scale + i (0 <= i < scale) reaches output n through tap j where n + j - 6 + (6 - reach) = m.
         for i in range(scale):
@@ -107,14 +106,19 @@ class StageParts(nn.Module):
         self.up = FoldedConv(*merged.polyphase())
         self.blocks = nn.ModuleList()
         for block in generator.blocks(stage):
-            pairs = [FoldedConv.of(conv) for both in zip(block.convs1, block.convs2, strict=True) for conv in both]  # type: ignore[arg-type]
-            self.blocks.append(nn.ModuleList(pairs))
-        self.source = FoldedConv.of(generator.source_downs[stage]) if generator.dims.is_nsf else None  # type: ignore[arg-type]
+            pairs = zip(parts(block.convs1, Conv), parts(block.convs2, Conv), strict=True)
+            self.blocks.append(nn.ModuleList(FoldedConv.of(conv) for pair in pairs for conv in pair))
+        self.source = FoldedConv.of(parts(generator.source_downs, Conv)[stage]) if generator.dims.is_nsf else None
+
+    @property
+    def convolutions(self) -> list[list[FoldedConv]]:
+        """The convolutions of each residual block: dilated, plain, dilated, plain ..."""
+        return [parts(block, FoldedConv) for block in parts(self.blocks, nn.ModuleList)]
 
     @property
     def state_columns(self) -> list[int]:
         """Columns of state of each residual convolution, in the order they run."""
-        return [conv.reach for block in self.blocks for conv in block]  # type: ignore[union-attr]
+        return [conv.reach for block in self.convolutions for conv in block]
 
     def shuffle(self, phases: Tensor) -> Tensor:
         """[1, scale * C, 1, T] -> [1, C, 1, T * scale]."""
@@ -135,8 +139,7 @@ class CausalVocoder(nn.Module):
     def initial_state(self) -> dict[str, Tensor]:
         """Zeros, by the names of the graph's inputs: what lies before the first frame."""
         shapes = {"pre": (1, self.pre.weight.shape[1], 1, self.pre.reach), "post": (1, self.post.weight.shape[1], 1, self.post.reach)}
-        for i, stage in enumerate(self.stages):
-            assert isinstance(stage, StageParts)
+        for i, stage in enumerate(parts(self.stages, StageParts)):
             width_in, width = self.dims.stage_channels(i)
             shapes[f"up{i}"] = (1, width_in, 1, stage.up.reach)
             shapes[f"blocks{i}"] = (1, width, 1, sum(stage.state_columns))
@@ -156,8 +159,7 @@ class CausalVocoder(nn.Module):
         x = self.pre(extended("pre", x[:, :, None]))
         if excitation is not None:
             excitation = excitation[:, :, None]
-        for i, stage in enumerate(self.stages):
-            assert isinstance(stage, StageParts)
+        for i, stage in enumerate(parts(self.stages, StageParts)):
             x = stage.shuffle(stage.up(extended(f"up{i}", F.leaky_relu(x + torch.sin(x), self.slope))))
             if stage.source is not None:
                 assert excitation is not None
@@ -179,9 +181,8 @@ class CausalVocoder(nn.Module):
 
         shared = F.leaky_relu(x, self.slope)
         total: Tensor | None = None
-        for block in stage.blocks:
+        for convs in stage.convolutions:
             y, active = x, shared
-            convs = list(block)  # type: ignore[call-overload]
             for d in range(0, len(convs), 2):
                 inner = run(convs[d], active if d == 0 else F.leaky_relu(y, self.slope))
                 y = y + run(convs[d + 1], F.leaky_relu(inner, self.slope))
@@ -208,8 +209,7 @@ class WindowVocoder(nn.Module):
         x = self._same(self.pre, x[:, :, None])
         if excitation is not None:
             excitation = excitation[:, :, None]
-        for i, stage in enumerate(self.stages):
-            assert isinstance(stage, StageParts)
+        for i, stage in enumerate(parts(self.stages, StageParts)):
             x = self._upsample(stage, x, self.dims.later_scale(i), excitation)
             x = self._blocks(stage, x)
         return torch.tanh(self._same(self.post, F.leaky_relu(x, LAST_SLOPE)))[:, :, 0]
@@ -229,9 +229,8 @@ class WindowVocoder(nn.Module):
     def _blocks(self, stage: StageParts, x: Tensor) -> Tensor:
         shared = F.leaky_relu(x, self.slope)
         total: Tensor | None = None
-        for block in stage.blocks:
+        for convs in stage.convolutions:
             y, active = x, shared
-            convs = list(block)  # type: ignore[call-overload]
             for d in range(0, len(convs), 2):
                 inner = self._same(convs[d], active if d == 0 else F.leaky_relu(y, self.slope))
                 y = y + self._same(convs[d + 1], F.leaky_relu(inner, self.slope))

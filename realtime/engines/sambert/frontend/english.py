@@ -28,7 +28,8 @@ ONSETS = frozenset(
 )
 # Capitals of two or three letters are spelled, but for words that are shouted more often than they are abbreviations.
 _SHOUTED = frozenset(
-    "the and for you not are but all can was has new one two yes get now how why who our out day see go no on in of to is it at be by do he me my so up we an as if or am".split()
+    "the and for you not are but all can was has new one two yes get now how why who our out day see "
+    "go no on in of to is it at be by do he me my so up we an as if or am".split()
 )
 _ABBREVIATIONS = frozenset("IT US OR ME AM HE".split())
 MAX_SOUNDED = 24

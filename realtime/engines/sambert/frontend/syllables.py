@@ -76,7 +76,7 @@ _SYLLABLE = re.compile(r"(zh|ch|sh|[bpmfdtnlgkhjqxrzcsyw]?)([aeiouv].*)")
 
 @cache
 def normal(syllable: str) -> str:
-    """Spelling used here: ü is v, and after j q x y a final that is spelt u is v (ju -> jv). What the inventory lacks becomes its nearest."""
+    """Spelling used here: ü is v, after j q x y a final spelt u is v (ju -> jv), what the inventory lacks becomes its nearest."""
     plain = syllable.replace("u:", "v").replace("ü", "v")
     plain = NEAREST.get(plain, plain)
     if plain[:1] in ("j", "q", "x", "y") and plain[1:2] == "u":
