@@ -16,6 +16,7 @@ from realtime.engines.beacon.voices import BeaconVoice
 Samples = npt.NDArray[np.float32]
 
 RAMP_S = 0.0005  # soft edges of a slot: short enough to keep its tones orthogonal, long enough not to click
+PEAK = 3.5  # of the loudest marker's six tones, each of amplitude 1, at the phases chosen below (measured); three tones reach 3
 FILL_RAMP_S = 0.002
 FILL_LEVEL = 0.1  # of the voice's level: 11 dB under a burst's RMS, so pauses are the low-energy points; not silent, so gaps show
 FILL_HZ = 250.0  # a multiple of the spacing below the band: invisible to the receiver's tones
@@ -86,10 +87,22 @@ def _tables(rate: int, layout: int) -> tuple[Samples, Samples, tuple[int, ...]]:
     offsets = tuple(round(slot * signal.SLOT_S * rate) for slot in range(signal.SLOTS + 1))
     length = int(signal.SLOT_S * rate)
     time = np.arange(length) / rate
-    # quadratic phases keep the peaks of several tones apart (Schroeder 1970)
-    phase = np.pi * np.arange(signal.TONES) ** 2 / signal.TONES
-    tones = np.sin(2 * np.pi * signal.tone_hz()[:, None] * time + phase[:, None]) * _edges(length, RAMP_S * rate) / signal.GROUPS
-    return tones.astype(np.float32), tones[signal.MARKERS[layout]].sum(axis=0).astype(np.float32), offsets
+    turns = 2 * np.pi * signal.tone_hz()[:, None] * time
+    edges = _edges(length, RAMP_S * rate) / PEAK
+    tones = np.sin(turns) * edges
+    which = np.flatnonzero(signal.MARKERS[layout])
+    marker = np.sin(turns[which] + _quiet_phases(layout)[:, None]).sum(axis=0) * edges
+    return tones.astype(np.float32), marker.astype(np.float32), offsets
+
+
+@lru_cache(maxsize=signal.LAYOUTS)
+def _quiet_phases(layout: int) -> npt.NDArray[np.float64]:
+    """Phases of a marker's tones at which their sum has a low peak, [6]: the best of some drawn at random."""
+    hz = signal.tone_hz()[signal.MARKERS[layout]]
+    drawn = np.random.default_rng(layout).uniform(0, 2 * np.pi, (500, len(hz)))
+    turns = 2 * np.pi * np.outer(hz, np.linspace(0, signal.SLOT_S, 400))
+    peaks = np.abs(np.sin(turns[None] + drawn[:, :, None]).sum(axis=1)).max(axis=1)
+    return np.asarray(drawn[peaks.argmin()])
 
 
 @lru_cache(maxsize=256)

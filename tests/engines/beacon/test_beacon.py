@@ -102,6 +102,12 @@ class TestRoundTrip:
         assert heard.voices() == ("beacon-a", "beacon-b", "beacon-b")
         assert [c.turn for c in heard.characters] == [0, 1, 2]
 
+    @pytest.mark.parametrize("layout", range(8))
+    def test_the_level_is_the_peak(self, layout: int) -> None:
+        for rate in (8000, 22050, 48000):
+            sound = speak(random_text(layout, 200), BeaconVoice("x", layout, rate, level=0.8))
+            assert 0.6 < np.abs(sound).max() <= 0.801
+
     def test_noise_is_not_text(self) -> None:
         noise = np.random.default_rng(1).normal(0, 0.1, 480000).astype(np.float32)
         assert decode(noise, 24000) == ""
