@@ -19,6 +19,7 @@ from realtime.clock import Clock, MonotonicClock
 from realtime.config import EngineSettings, LimitSettings, Settings, TextSettings
 from realtime.engines.registry import ENGINES
 from realtime.errors import BadOption
+from realtime.pipeline.cache import SegmentCache
 from realtime.pipeline.dispatcher import Dispatcher, Request
 from realtime.pipeline.planning import Planner
 from realtime.pipeline.utterance import UtteranceLimits, UtteranceOptions
@@ -62,7 +63,7 @@ def build_app(settings: Settings, clock: Clock | None = None) -> Starlette:
     voices = VoiceBook(chain, settings.default_voice, settings.stand_ins)
     scheduler = Scheduler(scheduler_settings(settings))
     planner = Planner(voices)
-    dispatcher = Dispatcher(scheduler, voices, clock, planner)
+    dispatcher = Dispatcher(scheduler, voices, clock, planner, SegmentCache(settings.cache.max_mb << 20))
     pool = Pool(worker_specs(settings, chain), clock, _count_events(dispatcher), allow_faults=settings.server.allow_faults)
     dispatcher.attach(pool)
     segmenter, limits = segmenter_options(settings.text), utterance_limits(settings.limits)

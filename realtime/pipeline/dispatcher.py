@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 import anyio
@@ -17,10 +18,12 @@ from realtime.audio.levels import is_garbage
 from realtime.clock import Clock
 from realtime.engines.base import Chunk, Done, Failed, Job
 from realtime.errors import EngineFailed, Overloaded, RealtimeError
+from realtime.pipeline.cache import SegmentCache
 from realtime.pipeline.forms import has_something_to_say, spoken_for
 from realtime.pipeline.outputs import Underruns
 from realtime.pipeline.pauses import pause_ms
 from realtime.pipeline.planning import Planner
+from realtime.pipeline.recall import Recall, Wish
 from realtime.pipeline.resume import find_resume
 from realtime.pipeline.segment_run import Attempt, SegmentRun
 from realtime.pipeline.voices import Part, VoiceBook
@@ -34,6 +37,9 @@ log = logging.getLogger("realtime.dispatcher")
 
 # What a canary says: short, both languages, no numbers, so that every engine's frontend takes it.
 CANARY_TEXT = {"zh": "今天天气很好。", "en": "The weather is fine today."}
+
+# Refusals that only say that nobody could speak at all.
+NOBODY_SPEAKS = {act.Reason.NO_WORKER, act.Reason.NO_ENGINE_LEFT, act.Reason.BREAKER_OPEN}
 
 # How the engines' failure codes read to the scheduler.
 REASONS = {
@@ -98,6 +104,7 @@ class _Task:
 class _Stream:
     listener: Listener
     parts: tuple[Part, ...]
+    refusal: Overloaded | None = None  # no engine can speak for it: what the cache has is all it may have
     tasks: dict[JobId, _Task] = field(default_factory=dict)
 
     def voice(self, engine: str) -> str:
@@ -107,8 +114,9 @@ class _Stream:
 class Dispatcher:
     """See the module's header. Give `on_pool_event` to the pool; run `run` in the service's task group."""
 
-    def __init__(self, scheduler: Scheduler, voices: VoiceBook, clock: Clock, planner: Planner) -> None:
+    def __init__(self, scheduler: Scheduler, voices: VoiceBook, clock: Clock, planner: Planner, cache: SegmentCache | None = None) -> None:
         self.voices = voices
+        self._recall = Recall(SegmentCache(0) if cache is None else cache, voices)
         self._scheduler = scheduler
         self._clock = clock
         self._planner = planner
@@ -143,10 +151,13 @@ class Dispatcher:
         chain = tuple(part.engine for part in parts)
         spec = StreamSpec(listener.id, chain, request.priority, request.budget, request.api_key, request.ladder)
         answer = self._scheduler.open_stream(spec, self._clock.now())
+        refusal = None
         if isinstance(answer, Refused):
-            metrics.shed.labels(answer.reason.value).inc()
-            raise Overloaded(f"not admitted: {answer.reason.value}", retry_after_ms=answer.retry_after_ms)
-        self._streams[listener.id] = _Stream(listener, parts)
+            refusal = Overloaded(f"not admitted: {answer.reason.value}", retry_after_ms=answer.retry_after_ms)
+            if not (answer.reason in NOBODY_SPEAKS and request.has_cache and len(self._recall.cache)):
+                metrics.shed.labels(answer.reason.value).inc()
+                raise refusal
+        self._streams[listener.id] = _Stream(listener, parts, refusal)
         metrics.utterances.set(len(self._streams))
 
     def voice_of(self, listener: Listener) -> str:
@@ -161,6 +172,37 @@ class Dispatcher:
         if not has_something_to_say(run, self.voices.info(stream.parts[0].engine)):
             metrics.unspeakable.inc()
             run.close()
+            return
+        if not self._recalled(stream, run):
+            self._have_spoken(stream, run)
+
+    def _recalled(self, stream: _Stream, run: SegmentRun) -> bool:
+        """Whether the segment is kept, or being spoken for somebody else, so that no engine need do it."""
+        listener, request = stream.listener, stream.listener.request
+        wish = Wish(request.language, request.speed, request.emotion, request.seed)
+        key = self._recall.key(run, stream.parts[0], wish) if request.has_cache else None
+        if key is None:
+            return False
+        if self._recall.fill(run, key):
+            run.pad(run.rate * pause_ms(run.segment) // 1000)
+            listener.nudge()
+            return True
+        if self._recall.follow(key, run, listener.nudge, partial(self._on_followed, stream, run)):
+            return True
+        self._recall.lead(run, key)
+        return False
+
+    def _on_followed(self, stream: _Stream, run: SegmentRun, is_whole: bool) -> None:
+        if is_whole:
+            run.pad(run.rate * pause_ms(run.segment) // 1000)
+        elif stream.listener.id in self._streams:
+            self._have_spoken(stream, run)
+        stream.listener.nudge()
+
+    def _have_spoken(self, stream: _Stream, run: SegmentRun) -> None:
+        listener = stream.listener
+        if stream.refusal is not None:
+            listener.fail(stream.refusal)
             return
         task = _Task(run, stream)
         job_id = f"{listener.id}/{run.segment.index}"
@@ -185,6 +227,7 @@ class Dispatcher:
         for task in stream.tasks.values():
             for attempt in list(task.attempts.values()):
                 self._stop(task, attempt)
+            self._recall.abandon(task.run)
         metrics.utterances.set(len(self._streams))
 
     def close(self, listener: Listener) -> None:
@@ -246,6 +289,7 @@ class Dispatcher:
                 task, attempt = found
                 task.attempts.pop(job_id, None)
                 task.run.drop(attempt)
+                self._recall.abandon(task.run)
             elif job_id in self._canaries:
                 self._scheduler.canary_finished(self._canaries.pop(job_id), False, now)
         self._scheduler.worker_lost(event.worker_id, now)
@@ -275,6 +319,7 @@ class Dispatcher:
             self._on_failed(task, attempt, act.Reason.GARBAGE, garbage, now)
             return
         task.run.receive(attempt, chunk)
+        self._recall.heard(task.run, attempt, chunk)
         if task.run.live is None and task.run.standbys == [attempt]:
             self._promote(task, attempt)
         self._scheduler.progressed(self._job_id(task), attempt.engine, attempt.native_samples / chunk.sample_rate, now)
@@ -295,6 +340,7 @@ class Dispatcher:
         metrics.jobs.labels(attempt.engine, reason.value).inc()
         self._forget(task, attempt)
         task.run.drop(attempt)
+        self._recall.abandon(task.run)
         self._scheduler.failed(self._job_id(task), attempt.engine, reason, now)
 
     def _on_canary(self, what: Chunk | Done | Failed, now: float) -> None:
@@ -347,13 +393,20 @@ class Dispatcher:
             case act.ChangeQuality():
                 attempt = task.by_engine(action.engine)
                 if attempt is not None and self._pool is not None:
+                    self._recall.abandon(task.run)
                     self._pool.adjust_job(action.worker_id, attempt.job_id, action.level)
             case act.Fail():
                 task.stream.listener.fail(EngineFailed(f"no engine is left that could speak this ({action.reason.value})"))
 
     def _dispatch(self, task: _Task, action: act.Dispatch) -> None:
-        attempt = self._attempt(task, action, start=None)
-        task.run.begin(attempt)
+        run = task.run
+        if run.buffer.total:  # a follower that was let go has some of its sound already
+            resume = find_resume(run, self.voices.info(action.engine).text_form == "raw")
+            attempt = self._attempt(task, action, start=resume.character)
+            run.stand_by(attempt, resume)
+        else:
+            attempt = self._attempt(task, action, start=None)
+            run.begin(attempt)
         self._start(task, attempt, action.deadline)
 
     def _hand_over(self, task: _Task, action: act.HandOver) -> None:
@@ -436,6 +489,7 @@ class Dispatcher:
         )
         task.attempts[attempt.job_id] = attempt
         self._attempts[attempt.job_id] = (task, attempt)
+        self._recall.started(task.run, attempt)
         try:
             assert self._pool is not None
             self._pool.start_job(attempt.worker_id, job)
@@ -452,6 +506,7 @@ class Dispatcher:
 
     def _complete(self, task: _Task) -> None:
         run = task.run
+        self._recall.completed(run)
         run.pad(run.rate * pause_ms(run.segment) // 1000)
         self._planner.spoken(run, task.stream.listener.request)
         task.stream.tasks.pop(self._job_id(task), None)

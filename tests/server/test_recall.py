@@ -1,0 +1,105 @@
+"""Cached and shared segments through the whole service: exact, quick, and followed by many."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from typing import Any
+
+import anyio
+import numpy as np
+from websockets.asyncio.client import connect
+
+from realtime.audio.codecs import make_decoder
+from realtime.engines.beacon.decoder import decode
+from realtime.types import AudioFormat, Codec
+
+JSON = ["realtime.v1.json"]
+TEXT = "您好，请问有什么可以帮您？For English, press two."
+SLOW = {"beacon": {"options": {"rate_factor": 0.2, "first_chunk_ms": 100}}}
+
+
+async def speak(running: Any, text: str = TEXT, rate: int = 24000, **fields: Any) -> tuple[str, list[dict[str, Any]]]:
+    audio_format = AudioFormat(Codec.PCM_S16LE, rate)
+    decoder, sound, seen = make_decoder(audio_format), [], []
+    async with connect(running.ws, subprotocols=JSON) as socket:
+        form = {"codec": "pcm_s16le", "sample_rate": rate}
+        await socket.send(json.dumps({"type": "open", "utterance": "u", "voice": "beacon-a", "format": form, **fields}))
+        await socket.send(json.dumps({"type": "text", "utterance": "u", "text": text}))
+        await socket.send(json.dumps({"type": "end", "utterance": "u"}))
+        with anyio.fail_after(30):
+            while not seen or seen[-1]["type"] not in ("done", "error"):
+                seen.append(json.loads(await socket.recv()))
+                if seen[-1]["type"] == "audio":
+                    sound.append(decoder.push(b64decode(seen[-1]["payload"])))
+    return decode(np.concatenate([*sound, decoder.flush()]), rate), seen
+
+
+def jobs(running: Any) -> int:
+    return int(running.service.pool.statistics().jobs_started)
+
+
+async def test_a_text_spoken_before_needs_no_engine_at_any_rate(serve: Any) -> None:
+    async with serve(engines=SLOW) as running:
+        first, before = await speak(running)
+        started = jobs(running)
+        for rate in (24000, 16000, 8000):
+            again, after = await speak(running, rate=rate)
+            assert again == first == TEXT
+            words = [[m["words"] for m in seen if m["type"] == "segment" and m["index"] == 0][-1] for seen in (before, after)]
+            assert words[0] and np.allclose(words[0], words[1], atol=0.2)
+        assert jobs(running) == started
+
+
+async def test_a_request_may_opt_out_and_other_settings_are_other_sounds(serve: Any) -> None:
+    async with serve(engines=SLOW) as running:
+        await speak(running)
+        started = jobs(running)
+        await speak(running, cache=False)
+        assert jobs(running) > started
+        started = jobs(running)
+        await speak(running, speed=1.2)
+        assert jobs(running) > started
+
+
+async def test_many_listeners_of_one_text_are_served_by_one_engine_run(serve: Any) -> None:
+    async with serve(engines={"beacon": {"options": {"rate_factor": 0.1, "first_chunk_ms": 100, "capacity": 16}}}) as running:
+        heard: list[str] = []
+
+        async def listen(delay_s: float) -> None:
+            await anyio.sleep(delay_s)
+            text, seen = await speak(running)
+            heard.append(text or str(seen[-1]))
+
+        async with anyio.create_task_group() as tasks:
+            for i in range(6):
+                tasks.start_soon(listen, 0.08 * i)
+        assert heard == [TEXT] * 6
+        assert jobs(running) <= 4
+
+
+async def test_followers_go_on_alone_when_their_leader_dies(serve: Any) -> None:
+    engines = {**SLOW, "beacon2": {"factory": "beacon", "options": {"name": "beacon2", "voices": ["beacon-b"]}}}
+    async with serve(engines=engines, server={"allow_faults": True}) as running:
+        heard: list[str] = []
+
+        async def listen() -> None:
+            heard.append((await speak(running, TEXT * 3))[0])
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(listen)
+            await anyio.sleep(0.35)
+            running.service.gateway.back.inject({"kind": "kill", "engine": "beacon"})
+        assert heard == [TEXT * 3] * 4
+
+
+async def test_hits_serve_when_every_engine_is_down(serve: Any) -> None:
+    async with serve(engines=SLOW, server={"allow_faults": True}) as running:
+        await speak(running)
+        worker = running.service.pool.workers()[0]
+        running.service.dispatcher._scheduler.worker_lost(worker.id, 0.0)
+        text, seen = await speak(running)
+        assert text == TEXT and seen[-1]["type"] == "done"
+        _, refused = await speak(running, "这句没有说过。")
+        assert (refused[-1]["type"], refused[-1]["code"]) == ("error", "overloaded")
