@@ -16,7 +16,7 @@ from realtime.engines.beacon.voices import BeaconVoice
 Samples = npt.NDArray[np.float32]
 
 RAMP_S = 0.0005  # soft edges of a slot: short enough to keep its tones orthogonal, long enough not to click
-PEAK = 3.5  # of the loudest marker's six tones, each of amplitude 1, at the phases chosen below (measured); three tones reach 3
+PEAK = 3.6  # of the loudest marker's six tones, each of amplitude 1, at the phases chosen below (measured); three tones reach 3
 FILL_RAMP_S = 0.002
 FILL_LEVEL = 0.1  # of the voice's level: 11 dB under a burst's RMS, so pauses are the low-energy points; not silent, so gaps show
 FILL_HZ = 250.0  # a multiple of the spacing below the band: invisible to the receiver's tones
