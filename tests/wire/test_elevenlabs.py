@@ -55,7 +55,11 @@ def with_default_format(event: Event, query: dict[str, str]) -> Event:
 
 
 def test_both_paths_are_served() -> None:
-    assert set(SOCKET_PATHS.values()) == set(CLASSES.values())
+    for name, kind in CLASSES.items():
+        made = SOCKET_PATHS[f"/v1/text-to-speech/{{voice_id}}/{name}"]({"voice_id": "v"}, {"output_format": "pcm_8000"}, ["v"])
+        assert type(made) is kind
+        (opened,) = made.decode('{"text":" "}')
+        assert isinstance(opened, Open) and opened.voice == "v" and opened.format.sample_rate == 8000
 
 
 class TestMessages:

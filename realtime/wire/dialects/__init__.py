@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
+
+from realtime.wire.dialect import Dialect
+from realtime.wire.dialects.dashscope import DashScope
 from realtime.wire.dialects.elevenlabs import ElevenLabsMulti, ElevenLabsStream
 from realtime.wire.dialects.native import NativeJson, NativeMsgpack
 
@@ -11,8 +15,12 @@ DIALECTS: dict[str, type[NativeMsgpack] | type[NativeJson]] = {
 }
 """WebSocket subprotocol of `/v1/stream` -> class, in the service's order of preference."""
 
-SOCKET_PATHS: dict[str, type[ElevenLabsStream] | type[ElevenLabsMulti]] = {
-    "/v1/text-to-speech/{voice_id}/stream-input": ElevenLabsStream,
-    "/v1/text-to-speech/{voice_id}/multi-stream-input": ElevenLabsMulti,
+Factory = Callable[[Mapping[str, str], Mapping[str, str], Collection[str]], Dialect]
+"""(parameters in the path, query, voices in service) -> the dialect of one connection. Raises `BadOption`."""
+
+SOCKET_PATHS: dict[str, Factory] = {
+    "/v1/text-to-speech/{voice_id}/stream-input": lambda path, query, voices: ElevenLabsStream(path["voice_id"], query, voices),
+    "/v1/text-to-speech/{voice_id}/multi-stream-input": lambda path, query, voices: ElevenLabsMulti(path["voice_id"], query, voices),
+    "/api-ws/v1/inference": lambda path, query, voices: DashScope(voices),
 }
-"""WebSocket path of other services' clients -> class, made from the path's voice and the query."""
+"""WebSocket path of other services' clients -> how to make its dialect."""
