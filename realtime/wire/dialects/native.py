@@ -7,7 +7,9 @@ Towards a service we are strict: an unknown field, type or duplicate key is refu
 otherwise be ignored in silence. Towards a client we are lenient in unknown fields and types, so that old clients live with new
 services.
 
-Cost: `audio` is the hot message, one packer call. `python -m realtime.wire.reference` prints every field, unit and code.
+Cost: `audio` is the hot message. In MessagePack it is one packer call, 1.1 times the bare library (0.5 us for 20 ms of PCM at 24 kHz);
+JSON takes 0.7 to 3 us; a text message in takes 2 to 4 us (`python ops/bench/wire.py`, one busy core of a small server). Every field,
+unit and code stands in PROTOCOL.md.
 """
 
 from __future__ import annotations
