@@ -64,6 +64,7 @@ class SimulatedPool:
     def __init__(self, benches: Sequence[Bench], on_event: OnEvent, on_fault: Callable[[Fault, JobId], None]) -> None:
         self._on_event, self._on_fault = on_event, on_fault
         self._faults = FaultPlan()
+        self._planted: dict[JobId, list[Fault]] = {}  # until their job starts
         self._counts = {"started": 0, "cancelled": 0, "chunks": 0, "restarts": 0}
         self._workers: dict[WorkerId, _Worker] = {}
         for bench in benches:
@@ -77,7 +78,8 @@ class SimulatedPool:
 
     def plant(self, fault: Fault) -> None:
         """Have a fault strike a job wherever it runs."""
-        self._faults.add(fault)
+        assert fault.job_id is not None, "faults of this pool are bound to jobs"
+        self._planted.setdefault(fault.job_id, []).append(fault)
 
     # WorkerPool
 
@@ -92,6 +94,8 @@ class SimulatedPool:
             raise WorkerLost(f"worker {worker_id} is not ready")
         self._counts["started"] += 1
         worker.jobs[job.id] = []
+        for fault in self._planted.pop(job.id, ()):
+            self._faults.add(fault)
         try:
             worker.engine.start(job)
         except RealtimeError as error:
@@ -178,10 +182,10 @@ class SimulatedPool:
             return
         queue: list[EngineEvent | Fault] = []
         for event in events:
-            before = self._faults.waiting if isinstance(event, Chunk) else ()
+            quiet = [f for f in self._faults.waiting if f.kind in QUIET and f.job_id == job_id] if isinstance(event, Chunk) else []
             queue += self._faults.push(event)
-            for fault in before:
-                if fault not in self._faults.waiting and fault.kind in QUIET:
+            for fault in quiet:
+                if fault not in self._faults.waiting:
                     self._on_fault(fault, job_id)
         self._drain(worker, job_id, queue)
 

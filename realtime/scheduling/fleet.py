@@ -10,21 +10,25 @@ from realtime.scheduling.rates import RateBook
 from realtime.types import EngineName, JobId, WorkerId
 
 MOST_SKIPPED = 8  # workers looked at in vain, full with slow levels, before giving up: bounds the cost of a choice
+SUSPICION = 10.0  # added to a suspect's load: more than any load
+SUSPECT_S = 10.0  # how long a worker is suspected that has nothing to say for itself (guess: longer than any detection of a hang)
 BARELY = 0.85  # RTF up to which a worker may be filled to prevent silence
 REFRESH_S = 1.0  # how often totals are summed anew from the learned rates
 
 
 class Worker:
     """One ready worker and the runs on it (job -> level). `slots_at`: jobs it can carry at each level and still keep up with speech;
-    `slots`: at the fastest; `most`: the same without anything to spare."""
+    `slots`: at the fastest; `most`: the same without anything to spare. `suspected_at`: when a run on it was given up for its silence,
+    None once anything was heard of it again."""
 
-    __slots__ = ("_counted_at", "_job_s", "card", "most", "runs", "slots", "slots_at")
+    __slots__ = ("_counted_at", "_job_s", "card", "most", "runs", "slots", "slots_at", "suspected_at")
 
     def __init__(self, card: WorkerCard) -> None:
         self.card = card
         self.runs: dict[JobId, str] = {}
         self.slots = self.most = card.capacity
         self.slots_at: dict[str, int] = {}
+        self.suspected_at: float | None = None
         self._job_s = 0.0
         self._counted_at = 0.0
 
@@ -132,9 +136,10 @@ class Fleet:
         found = None
         while (head := heap.head()) is not None:
             worker = self._workers[head[1]]
-            if len(worker.runs) >= (worker.most if is_rescue else worker.slots) or len(skipped) >= MOST_SKIPPED:
+            is_full = len(worker.runs) >= (worker.most if is_rescue else worker.slots)
+            if len(skipped) >= MOST_SKIPPED:
                 break
-            if (is_rescue or worker.has_room) and worker.card.id not in exclude:
+            if not is_full and (is_rescue or worker.has_room) and worker.card.id not in exclude:
                 found = worker
                 break
             heap.pop()
@@ -142,6 +147,19 @@ class Fleet:
         for worker in skipped:
             self._place(worker)
         return found
+
+    def suspect(self, worker_id: WorkerId, now: float) -> None:
+        """A run on the worker fell silent: it is taken only when all others are full, until it is heard of or some time has passed."""
+        if worker := self._workers.get(worker_id):
+            worker.suspected_at = now
+            self._place(worker)
+
+    def clear(self, worker_id: WorkerId) -> None:
+        """The worker was heard of."""
+        worker = self._workers.get(worker_id)
+        if worker is not None and worker.suspected_at is not None:
+            worker.suspected_at = None
+            self._place(worker)
 
     def take(self, worker_id: WorkerId, job_id: JobId, level: str, now: float) -> None:
         """A run begins on the worker."""
@@ -170,6 +188,7 @@ class Fleet:
         heap = self._by_load.setdefault(worker.card.engine, LazyHeap())
         quickest = tuple(worker.card.rates)[-1]
         load = len(worker.runs) / worker.slots if worker.slots else 1.0
+        load += SUSPICION if worker.suspected_at is not None else 0.0
         heap.put(worker.card.id, load + 1e-3 * min(1.0, self.rates.rtf(worker.card.id, quickest)))
 
     def _sum(self, now: float) -> None:
@@ -179,6 +198,8 @@ class Fleet:
         slots = dict.fromkeys(self._slots, 0)
         for worker in self._workers.values():
             card = worker.card
+            if worker.suspected_at is not None and now - worker.suspected_at > SUSPECT_S:
+                self.clear(card.id)
             levels = tuple(card.rates)
             if worker.learn(self.rates, card.engine in self.last_resorts):
                 self._place(worker)

@@ -45,6 +45,7 @@ class Races:
         else:
             rates.saw_chunk(run.worker_id, run.level, jobs, chunk_s, now - run.heard_of_at)
         run.audio_s, run.chunk_s, run.heard_of_at = audio_s, chunk_s, now
+        self._desk.fleet.clear(run.worker_id)
         if job.state is JobState.RUNNING:
             job.stream.credit(job, chunk_s)
             self._adjust(job, run, now)
@@ -79,6 +80,8 @@ class Races:
         """A run is dead."""
         desk = self._desk
         desk.fleet.release(run.worker_id, job.spec.id, now)
+        if reason is Reason.STALL:
+            desk.fleet.suspect(run.worker_id, now)
         if reason in (Reason.WORKER_LOST, Reason.STALL):
             job.lost[run.engine] = job.lost.get(run.engine, 0) + 1
         else:
@@ -115,6 +118,11 @@ class Races:
             return
         found = self._successor(job, run.engine)
         if found is None:
+            twin = desk.fleet.pick(run.engine, exclude=(run.worker_id,), is_rescue=True)
+            if twin is not None and self._must_leave(job, run, twin, deadline, now):
+                desk.emit(CancelJob(job.spec.id, job.stream.spec.id, run.worker_id, run.engine, Reason.STALL), "stall")
+                self.lost(job, run, Reason.STALL, now)
+                return
             is_soon = deadline - now < desk.settings.urgent_s and len(job.stream.spec.chain) > 1
             desk.timers.put(job.spec.id, now + LOOK_AGAIN_S if is_soon or stall <= now else min(stall, now + desk.settings.urgent_s))
             return
@@ -127,10 +135,18 @@ class Races:
         else:
             self._race(job, found, deadline, now)
 
+    def _must_leave(self, job: JobRecord, run: Run, twin: Worker, deadline: float, now: float) -> bool:
+        """Nobody but another worker of the same engine is left, which can't race: leave a run that is overdue when silence is near."""
+        desk, rules = self._desk, self._desk.settings.handover
+        has_chance = job.lost.get(run.engine, 0) + 1 < rules.most_lost_runs
+        is_overdue = now >= surely_at(run, desk.rates, desk.jobs_on(run)) + rules.margin_s
+        return has_chance and is_overdue and now >= start_at(deadline, twin, desk.rates, rules)
+
     def _successor(self, job: JobRecord, engine: EngineName) -> Worker | None:
-        """A free worker of the first engine after `engine` in the chain that may have the job."""
+        """A free worker of the first engine after `engine` in the chain that may have the job; then of those before it."""
         chain = job.stream.spec.chain
-        found = (self._room.stand_in(job, other) for other in chain[chain.index(engine) + 1 :])
+        place = chain.index(engine)
+        found = (self._room.stand_in(job, other) for other in (*chain[place + 1 :], *chain[:place]))
         return next((worker for worker in found if worker is not None), None)
 
     def _can_replace(self, job: JobRecord, run: Run) -> bool:
@@ -237,6 +253,7 @@ class Races:
             loser = leader
             if now > surely_at(leader, desk.rates, desk.jobs_on(leader)):
                 desk.breaker(leader.engine).bad(now)  # later than its own record promises: not just a tight plan
+                desk.fleet.suspect(leader.worker_id, now)
             self._promote(job, Reason.RACE_WON, now)
         else:
             desk.emit(Settle(job.spec.id, job.stream.spec.id, leader.engine, leader.worker_id, Reason.RACE_LOST), "leader")

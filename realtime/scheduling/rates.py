@@ -135,8 +135,10 @@ class RateBook:
         if engine is None or pace is None:
             return
         habits, prices = self._habits[engine], self._price(worker_id, level)
+        predicted_s = max(self.first_chunk_s(worker_id, level, jobs), 1e-6)
+        took_s = min(took_s, LATEST * predicted_s)
         habits.firsts.add(took_s)
-        habits.first_ratios.add(min(LATEST, took_s / max(self.first_chunk_s(worker_id, level, jobs), 1e-6)))
+        habits.first_ratios.add(took_s / predicted_s)
         relative = took_s / max(pace.first_chunk_s, 1e-6)
         prices.queueing = _follow_price(prices.queueing, relative, jobs)
         pace.first_chunk_s += _weight(jobs) * (took_s / (1 + prices.queueing * (jobs - 1)) - pace.first_chunk_s)
@@ -148,7 +150,9 @@ class RateBook:
             return
         habits, prices = self._habits[engine], self._price(worker_id, level)
         habits.chunk_s += FOLLOW * (audio_s - habits.chunk_s)
-        habits.ratios.add(min(LATEST, took_s / max(self.rtf(worker_id, level, jobs) * audio_s, 1e-6)))
+        predicted_s = max(self.rtf(worker_id, level, jobs) * audio_s, 1e-6)
+        took_s = min(took_s, LATEST * predicted_s)
+        habits.ratios.add(took_s / predicted_s)
         seen_rtf = took_s / audio_s
         prices.crowding = _follow_price(prices.crowding, seen_rtf / max(pace.rtf, 1e-6), jobs)
         pace.rtf += _weight(jobs) * (seen_rtf / (1 + prices.crowding * (jobs - 1)) - pace.rtf)

@@ -86,8 +86,9 @@ class FaultPlan:
 
 
 def _cut(chunk: Chunk, at: int) -> tuple[Chunk, Chunk]:
-    """The chunk's first `at` samples and the rest, which keeps span and words: these hold by the end of the whole."""
+    """The chunk's first `at` samples and the rest. Words go where they start; the span, whose inner times nobody knows, with the rest."""
+    begin = (chunk.at or 0) + at
     return (
-        Chunk(chunk.job_id, chunk.samples[:at], chunk.sample_rate, at=chunk.at),
-        replace(chunk, samples=chunk.samples[at:], at=None if chunk.at is None else chunk.at + at),
+        Chunk(chunk.job_id, chunk.samples[:at], chunk.sample_rate, words=tuple(w for w in chunk.words if w.start < begin), at=chunk.at),
+        replace(chunk, samples=chunk.samples[at:], words=tuple(w for w in chunk.words if w.start >= begin), at=begin),
     )
