@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from realtime_ivr.errors import FlowError
+from realtime_ivr.priority import CHOICES, take_priority
 
 from realtime.errors import RealtimeError
 
@@ -65,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("what", choices=("pacing", "sipp"), help="pacing: the clock of many calls; sipp: the same with SIPp as the callers")
     bench.add_argument("--calls", type=int, default=50, help="calls at once (default 50)")
     bench.add_argument("--seconds", type=float, default=10.0, help="how long each lasts (default 10)")
+    bench.add_argument("--priority", choices=CHOICES, default="auto", help="scheduling of the process (default auto)")
     bench.add_argument("--one-timer-per-call", action="store_true", help="pacing: the design that was not chosen, to compare")
     bench.add_argument("--json", action="store_true", help="one JSON object as the last line")
     bench.set_defaults(command=_bench, log_level="WARNING")
@@ -121,6 +123,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--records", type=Path, metavar="FILE", help="append one JSON line per call")
     command.add_argument("--recordings", type=Path, metavar="FOLDER", help="record both legs of each call as WAV (ask your callers first)")
     command.add_argument("--metrics", metavar="HOST:PORT", help="Prometheus metrics, e.g. 127.0.0.1:9464")
+    command.add_argument("--priority", choices=CHOICES, default="auto", help="auto: real-time scheduling where we are allowed to (default)")
     command.add_argument("--no-table", action="store_true", help="no live table of calls")
     command.add_argument("--log-level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), default="INFO")
 
@@ -143,23 +146,24 @@ def _check(arguments: argparse.Namespace) -> int:
 def _serve(arguments: argparse.Namespace) -> int:
     from realtime_ivr.serving import serve
 
-    return _run(serve(arguments))
+    return _run(serve(arguments), arguments.priority)
 
 
 def _dial(arguments: argparse.Namespace) -> int:
     from realtime_ivr.serving import dial
 
-    return _run(dial(arguments))
+    return _run(dial(arguments), arguments.priority)
 
 
 def _bench(arguments: argparse.Namespace) -> int:
     from realtime_ivr.bench import bench
 
-    return _run(bench(arguments))
+    return _run(bench(arguments), arguments.priority)
 
 
-def _run(program: Coroutine[Any, Any, int]) -> int:
+def _run(program: Coroutine[Any, Any, int], priority: str) -> int:
     """On uvloop where there is one; what was imported until now is no work for the garbage collector: its pauses are jitter."""
+    logging.getLogger("realtime_ivr").info("scheduling priority: %s", take_priority(priority))
     gc.collect()
     gc.freeze()
     try:
