@@ -116,7 +116,8 @@ class Library:
     def _receive(self, wave: Any, count: int, events: Any) -> int:
         """The library's callback: keep what it made. 0 = go on."""
         if wave and count > 0:
-            self._parts.append(np.ctypeslib.as_array(wave, (count,)).copy())
+            # not np.ctypeslib.as_array: that makes a type for every length, and ctypes keeps them all
+            self._parts.append(np.frombuffer(ctypes.string_at(wave, 2 * count), dtype=np.int16))
         index = 0
         while (event := events[index]).type != EVENT_LIST_TERMINATED:
             if event.type == EVENT_WORD:

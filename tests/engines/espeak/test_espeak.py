@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import itertools
 from collections.abc import Iterator
@@ -163,6 +164,19 @@ class TestJobs:
         with pytest.raises(error):
             engine.start(Job(**{"id": "x", "text": "好", "voice": "espeak-zh", "language": "zh", **change}))
         assert engine.step() == []
+
+
+def test_speaking_leaves_nothing_behind(engine: EspeakEngine) -> None:
+    """Nothing that grows with the number of different lengths, in particular no ctypes array types."""
+    texts = ["你好" * (1 + k % 7) + "a" * k for k in range(60)]
+    engine._library.choose("cmn", 175, 50)
+    engine._library.speak(texts[0])
+    gc.collect()
+    before = len(gc.get_objects())
+    for text in texts:
+        engine._library.speak(text)
+    gc.collect()
+    assert len(gc.get_objects()) - before < 3 * len(texts)
 
 
 class TestOptions:
