@@ -38,6 +38,35 @@ export class CaptionTrack {
     this.version += 1;
   }
 
+  /**
+   * Where a stream that broke off can go on: behind the last word that has come whole.
+   * @param {number} received samples
+   * @returns {{ character: number, sample: number }}
+   */
+  wholeBefore(received) {
+    const toSample = (/** @type {number} */ ms) => Math.round((ms * this._rate) / 1000);
+    const word = this.words.findLast(([, , , endMs]) => toSample(endMs) <= received);
+    return word ? { character: word[1], sample: toSample(word[3]) } : { character: 0, sample: 0 };
+  }
+
+  /**
+   * Forget everything from there on; the next segment's index.
+   * @param {{ character: number, sample: number }} end
+   */
+  cut({ character, sample }) {
+    const kept = this._segments.filter((segment) => segment.span_start < character);
+    this._segments = kept.map((segment) => ({
+      ...segment,
+      span_end: Math.min(segment.span_end, character),
+      words: segment.words?.filter(([, wordEnd]) => wordEnd <= character),
+    }));
+    this.switches = this.switches.filter((message) => message.text_offset < character);
+    this._voices = this._voices.filter(({ offset }) => offset < sample);
+    this._words = null;
+    this.version += 1;
+    return kept.length;
+  }
+
   /** Characters that sound has begun for. */
   get spokenEnd() {
     return this._segments.reduce((end, segment) => Math.max(end, segment.span_end), 0);

@@ -77,6 +77,14 @@ export class JitterBuffer {
   }
 
   /**
+   * Forget what lies behind a sample of the utterance and was not given out yet.
+   * @param {number} sample
+   */
+  cut(sample) {
+    this.lead = Math.max(0, Math.min(this.lead, sample - this.played));
+  }
+
+  /**
    * Forget what is held, at once. Returns how many samples nobody will hear; the next read fades out from the last sample heard.
    */
   flush() {

@@ -23,12 +23,18 @@ const palette = new Palette();
 const history = new LeadHistory();
 const settings = new Settings();
 const captions = new CaptionView(byId('captions'), palette);
-const panel = new Panel(api, palette, (voices) => settings.offerVoices(voices));
+const panel = new Panel(api, palette, (voices) => {
+  settings.offerVoices(voices);
+  talk.resume();
+});
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
 
 const connection = new Connection(connect, {
   onState: showConnection,
-  onMessage: (message) => talk.receive(message),
+  onMessage: (message) => {
+    if (message.type === 'ready' && message.voices.length > 0) talk.resume();
+    talk.receive(message);
+  },
   onLost: () => talk.lost(),
   onRoundTrip: (ms) => setText('round-trip', `${ms.toFixed(ms < 10 ? 1 : 0)} ms`),
 });
@@ -60,9 +66,9 @@ async function connect() {
 /** One picture. */
 function draw() {
   const now = performance.now();
-  const { utterance, isSounding } = talk;
+  const { utterance } = talk;
   const leadMs = talk.leadMs();
-  const engine = isSounding ? talk.engine() : '';
+  const engine = talk.engine();
   const colour = palette.index(engine);
   history.add({ at: now, leadS: leadMs / 1000, engine: colour });
   drawLead(byId('plot', HTMLCanvasElement), history, now, { now: t('now'), seconds: (n) => t('seconds', { n }) });

@@ -14,8 +14,7 @@ const DEMO_LEAD_MS = '2000';
 export class Settings {
   constructor() {
     this._stored = read();
-    /** @type {Voice[]} */
-    this._voices = [];
+    this._isDemo = false;
     for (const id of KEPT) byId(id).addEventListener('change', () => this._keep());
     for (const id of ['speed', 'pace']) byId(id).addEventListener('input', () => this.label());
     for (const id of KEPT) if (id !== 'voice' && this._stored[id] !== undefined) field(id).value = this._stored[id];
@@ -24,7 +23,6 @@ export class Settings {
 
   /** @param {Voice[]} voices */
   offerVoices(voices) {
-    this._voices = voices;
     const select = byId('voice', HTMLSelectElement);
     const wanted = select.value || this._stored.voice;
     const groups = new Map(voices.map((voice) => [voice.engine, document.createElement('optgroup')]));
@@ -39,6 +37,7 @@ export class Settings {
 
   /** @param {boolean} isDemo whether faults are allowed */
   suggest(isDemo) {
+    this._isDemo = isDemo;
     if (isDemo && this._stored['lead-limit'] === undefined) field('lead-limit').value = DEMO_LEAD_MS;
   }
 
@@ -68,6 +67,8 @@ export class Settings {
       voice: field('voice').value || undefined,
       language: field('spoken').value || undefined,
       speed: this.speed,
+      // What comes from the cache keeps no engine busy, and an idle engine breaks unheard.
+      cache: !this._isDemo,
       budget: { profile: 'browser', ...(limit ? { max_lead_ms: limit } : {}) },
     };
   }

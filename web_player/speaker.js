@@ -16,6 +16,9 @@ export class Speaker {
     /** @type {AudioWorkletNode | null} */
     this._node = null;
     this._run = 0;
+    /** Cuts that the audio thread has told of, and who waits for the next. */
+    this._cuts = 0;
+    this._onCut = (/** @type {number} */ _end) => {};
     /** @type {Report | null} */
     this._last = null;
   }
@@ -60,6 +63,19 @@ export class Speaker {
     this._node?.port.postMessage({ kind: 'complete', run });
   }
 
+  /**
+   * Forget what lies behind a sample and is not played yet.
+   * @param {number} sample
+   * @param {number} run
+   * @returns {Promise<number>} where the sound ends now: there, or further on if more than that was played already
+   */
+  cut(sample, run) {
+    return new Promise((resolve) => {
+      this._onCut = resolve;
+      this._node?.port.postMessage({ kind: 'cut', run, sample });
+    });
+  }
+
   /** Silence now. */
   flush() {
     this._node?.port.postMessage({ kind: 'flush', run: this._run });
@@ -83,6 +99,8 @@ export class Speaker {
   /** @param {Report} report */
   _take(report) {
     if (report.run !== this._run) return;
+    if (report.cuts !== this._cuts) this._onCut(report.played + report.lead);
+    this._cuts = report.cuts;
     this._last = report;
     this._onReport(report);
   }
@@ -92,5 +110,6 @@ export class Speaker {
     await this.context?.close();
     this.context = null;
     this._node = null;
+    this._cuts = 0;
   }
 }

@@ -1,15 +1,15 @@
 // @ts-check
 /**
- * One utterance after another, from text to ear: opens them, decodes their sound, tells the service what was heard, stops at once.
+ * One utterance after another, from text to ear: opens them, plays their sound, tells the service what was heard, stops at once, and goes
+ * on after a lost connection.
  *
  * @typedef {{ onBegin: (question: string) => void, onOver: () => void,
  *   onMark: (kind: import('./plot.js').Mark['kind'], label: string) => void }} TalkHandlers
  */
 
-import { canDecodeOpus, chooseFormat, makeDecoder } from './decoders.js';
 import { t } from './i18n.js';
 import { Listening } from './listening.js';
-import { Speaker } from './speaker.js';
+import { Sound } from './sound.js';
 import { Phase, Utterance } from './utterance.js';
 import { say } from './view.js';
 
@@ -23,22 +23,25 @@ export class Talk {
     this._connection = connection;
     this._settings = settings;
     this._handlers = handlers;
-    this._speaker = new Speaker((report) => this._report(report));
+    this._sound = new Sound((report) => this._report(report), () => {
+      this.stop();
+      say(t('decodeFailed'), 'problem');
+    });
     /** @type {Utterance | null} */
     this.utterance = null;
+    /** What the listener experiences of it. @type {Listening | null} */
+    this.listening = null;
     /** Nothing of it will sound any more. */
     this.isOver = true;
-    this._count = 0;
-    this._run = 0;
-    /** @type {import('./decoders.js').Decoder | null} */
-    this._decoder = null;
-    this._isOpusBroken = false;
-    this._isFlushed = false;
+    /** The connection broke in the middle of it. @type {Promise<number> | null} */
+    this._broken = null;
+    /** All its sound has come and is decoded. */
+    this._isComplete = false;
     /** Where the ear was when it was stopped, in samples; -1: it was not. */
     this._stoppedAt = -1;
     this._state = 'waiting';
-    /** What the listener experiences of the utterance. @type {Listening | null} */
-    this.listening = null;
+    this._count = 0;
+    this._begins = 0;
   }
 
   /**
@@ -48,23 +51,21 @@ export class Talk {
    */
   async begin(question) {
     this.stop();
-    if (typeof AudioWorkletNode === 'undefined') return this._refuse(t('noAudio'));
-    const hasOpus = !this._isOpusBroken && this._settings.format === 'opus' && (await canDecodeOpus());
-    const format = chooseFormat(this._settings.format, hasOpus);
-    await this._speaker.open(format.sample_rate);
-    if (this._connection.state !== 'ready') return this._refuse(t('closed'));
-    this._count += 1;
-    const utterance = new Utterance(`page-${this._count}`, { ...this._settings.open(), format }, (message) => this._connection.send(message));
-    this.utterance = utterance;
-    this.listening = new Listening(utterance, this._handlers.onMark);
+    this._begins += 1;
+    const turn = this._begins;
+    if (typeof AudioWorkletNode === 'undefined') return refuse(t('noAudio'));
+    const format = await this._sound.open(this._settings.format).catch((error) => refuse(`${t('noAudio')} (${error.message})`));
+    if (!format || turn !== this._begins) return false;
+    if (this._connection.state !== 'ready') return refuse(t('closed'));
+    const options = { ...this._settings.open(), format };
+    this.utterance = new Utterance(this._nextId(), options, (message) => this._connection.send(message));
+    this.listening = new Listening(this.utterance, this._handlers.onMark);
     this.isOver = false;
-    this._isFlushed = false;
+    this._broken = null;
+    this._isComplete = false;
     this._stoppedAt = -1;
     this._state = 'waiting';
-    this._run = this._speaker.begin(utterance.prefetchMs);
-    const run = this._run;
-    this._decoder?.close();
-    this._decoder = makeDecoder(format.codec, (samples) => this._speaker.push(samples, run), () => this._decodeFailed());
+    this._sound.begin(this.utterance.prefetchMs);
     this._handlers.onBegin(question);
     return true;
   }
@@ -85,23 +86,31 @@ export class Talk {
   /** Barge-in: silence first, then the message. */
   stop() {
     if (!this.utterance || this.isOver) return;
-    this._stoppedAt = this._speaker.heard();
-    this._speaker.flush();
+    this._stoppedAt = this._sound.stop();
     this.utterance.played(this._stoppedAt);
     this.utterance.cancel();
     this._handlers.onMark('stop', t('markStop'));
-    this._sayHeard('stopped', this._heardCharacters());
+    this._sayHeard(this.utterance.track.at(this._positionMs()).heardEnd);
     this._over();
   }
 
-  /** The connection broke. */
+  /** The connection broke. What has come is still heard; the rest is asked for when the service is back. */
   lost() {
-    if (!this.utterance || this.isOver) return;
-    this.utterance.phase = Phase.FAILED;
-    this._stoppedAt = this._speaker.heard();
-    this._speaker.flush();
-    this._sayHeard('lost', this._heardCharacters(), 'problem');
-    this._over();
+    const { utterance } = this;
+    if (!utterance || this.isOver || utterance.phase !== Phase.SPEAKING) return;
+    this._broken = this._sound.cut(utterance.breakOff());
+    say(t('lost'), 'problem');
+  }
+
+  /** The service is there, and warm: go on where the connection broke. */
+  async resume() {
+    const { utterance, _broken: broken } = this;
+    if (!utterance || !broken || this._connection.state !== 'ready') return;
+    this._broken = null;
+    const sample = await broken;
+    if (this.isOver || this.utterance !== utterance) return;
+    say(t('resumed'));
+    if (!utterance.resume(this._nextId(), sample)) this._complete();
   }
 
   /** @param {import('./dialect.js').ServerMessage} message */
@@ -112,10 +121,10 @@ export class Talk {
     }
     this.utterance?.receive(message);
     if (this.isOver) {
-      if (message.type === 'cancelled') this._sayHeard('stopped', message.heard_characters);
+      if (message.type === 'cancelled') this._sayHeard(message.heard_characters);
       return;
     }
-    if (message.type === 'audio') this._decoder?.push(message.payload, message.samples);
+    if (message.type === 'audio') this._sound.push(message);
     if (message.type === 'done') this._complete();
     if (message.type === 'error') this._failed(message);
   }
@@ -123,78 +132,69 @@ export class Talk {
   /** Sound received and not heard, in ms. */
   leadMs() {
     if (!this.utterance || this.isOver) return 0;
-    return (Math.max(0, this.utterance.received - this._speaker.heard()) * 1000) / this.utterance.rate;
+    return (Math.max(0, this.utterance.received - this._sound.heard()) * 1000) / this.utterance.rate;
   }
 
-  get isSounding() {
-    return !this.isOver && this._state === 'playing';
-  }
-
+  /** Who sounds at this moment; '' if nobody. */
   engine() {
-    return this.utterance?.track.engineAt(this._positionMs()) ?? '';
+    return (!this.isOver && this._state === 'playing' && this.utterance?.track.engineAt(this._positionMs())) || '';
   }
 
   reading() {
-    const utterance = /** @type {Utterance} */ (this.utterance);
-    const isAllHeard = this.isOver && utterance.phase === Phase.ENDED;
-    const end = utterance.written.length;
-    return isAllHeard ? { heardEnd: end, wordEnd: end } : utterance.track.at(this._positionMs());
+    const { track, phase, written } = /** @type {Utterance} */ (this.utterance);
+    if (!this.isOver || phase !== Phase.ENDED) return track.at(this._positionMs());
+    return { heardEnd: written.length, wordEnd: written.length };
   }
 
   _positionMs() {
-    const sample = this._stoppedAt >= 0 ? this._stoppedAt : this._speaker.heard();
+    const sample = this._stoppedAt >= 0 ? this._stoppedAt : this._sound.heard();
     return (sample * 1000) / (this.utterance?.rate ?? 1);
   }
 
-  _heardCharacters() {
-    return this.utterance?.track.at(this._positionMs()).heardEnd ?? 0;
+  _nextId() {
+    this._count += 1;
+    return `page-${this._count}`;
   }
 
-  /** All sound has come: play what is left without waiting. */
+  /** All sound has come. */
   async _complete() {
-    const run = this._run;
-    await this._decoder?.flush();
-    this._isFlushed = true;
-    this._speaker.complete(run);
+    const { utterance } = this;
+    const isStillWanted = () => utterance === this.utterance && !this.isOver;
+    await this._sound.complete(isStillWanted);
+    if (isStillWanted()) this._isComplete = true;
   }
 
   /** @param {import('./dialect.js').ErrorMessage} message what was sent before it is still heard */
-  _failed(message) {
-    const again = message.retry_after_ms ? ` ${t('retryAfter', { seconds: Math.ceil(message.retry_after_ms / 1000) })}` : '';
-    say(t('failed', { reason: message.message }) + again, 'problem');
+  _failed({ message, retry_after_ms: waitMs }) {
+    const again = waitMs ? ` ${t('retryAfter', { seconds: Math.ceil(waitMs / 1000) })}` : '';
+    say(t('failed', { reason: message }) + again, 'problem');
     this._complete();
-  }
-
-  _decodeFailed() {
-    this._isOpusBroken = true;
-    this.stop();
-    say(t('decodeFailed'), 'problem');
   }
 
   /** @param {import('./worklet.js').Report} report from the audio thread, some 30 times per second */
   _report(report) {
     if (!this.utterance || this.isOver) return;
     this._state = report.state;
-    this.listening?.take(report, this._speaker.heard(), performance.now());
+    this.listening?.take(report, this._sound.heard(), performance.now());
     if (report.overflow) say(t('overflow'), 'problem');
-    if (report.state === 'ended' && this._isFlushed) this._over();
+    if (report.state === 'ended' && this._isComplete) this._over();
   }
 
   _over() {
     if (this.utterance?.phase === Phase.ENDED) this.utterance.played(this.utterance.received);
     this.isOver = true;
-    this._state = 'ended';
+    this._broken = null;
     this._handlers.onOver();
   }
 
-  /** @param {string} key @param {number} heard @param {'plain' | 'problem'} [kind] */
-  _sayHeard(key, heard, kind = 'plain') {
-    say(t(key, { heard, all: this.utterance?.written.length ?? 0 }), kind);
+  /** @param {number} heard characters */
+  _sayHeard(heard) {
+    say(t('stopped', { heard, all: this.utterance?.written.length ?? 0 }));
   }
+}
 
-  /** @param {string} text @returns {false} */
-  _refuse(text) {
-    say(text, 'problem');
-    return false;
-  }
+/** @param {string} text @returns {false} */
+function refuse(text) {
+  say(text, 'problem');
+  return false;
 }

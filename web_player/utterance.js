@@ -4,18 +4,21 @@
  * No DOM and no audio; messages go out through `send`.
  *
  * @typedef {import('./dialect.js').ServerMessage} ServerMessage
- * @typedef {{ voice?: string, language?: string, speed: number, format: { codec: string, sample_rate: number },
+ * @typedef {{ voice?: string, language?: string, speed: number, cache?: boolean, format: { codec: string, sample_rate: number },
  *   budget: Record<string, unknown> }} OpenOptions
  */
 
 import { CaptionTrack } from './captions.js';
 import { CodePointText, cutByCodePoints, wellFormed } from './codepoints.js';
+import { rebased } from './rebase.js';
 
 /** @enum {string} */
 export const Phase = { SPEAKING: 'speaking', ENDED: 'ended', STOPPED: 'stopped', FAILED: 'failed' };
 
 /** Characters per `text` message: far under the service's limit, so that a paste does not hold up a stop behind it. */
 const PIECE = 2000;
+/** Heard characters that a resumed utterance tells the service, for its prosody. */
+const CONTEXT = 500;
 /** How near to a segment's first sample a silence lies between segments. 20 ms, one frame. */
 const SEAM_MS = 20;
 
@@ -43,6 +46,10 @@ export class Utterance {
     /** @type {{ total: number, at: number }[]} when the text was that long */
     this._history = [];
     this.begunAt = 0;
+    this._isEndSent = false;
+    this._options = options;
+    /** Where the service's own count of this stream begins; not 0 once it was resumed. */
+    this._base = { character: 0, sample: 0, index: 0 };
     this._send({ type: 'open', utterance: id, priority: 'interactive', ...options });
   }
 
@@ -78,11 +85,49 @@ export class Utterance {
 
   /** @param {number} sample that the ear has reached */
   played(sample) {
-    this._send({ type: 'played', utterance: this.id, sample: Math.min(sample, this.received) });
+    const own = Math.min(sample, this.received) - this._base.sample;
+    if (own >= 0) this._send({ type: 'played', utterance: this.id, sample: own });
+  }
+
+  /** The connection broke: forget what came in part. Returns the sample behind the last word that came whole. */
+  breakOff() {
+    const cut = this.track.wholeBefore(this.received);
+    this._base = { ...cut, index: this.track.cut(cut) };
+    this.received = cut.sample;
+    return cut.sample;
+  }
+
+  /**
+   * Go on under another id with what was not received whole; what was is the context. False when nothing is left to be said.
+   * @param {string} id
+   * @param {number} sample at which its sound will begin
+   */
+  resume(id, sample) {
+    const { character } = this._base;
+    this._base.sample = sample;
+    this.received = sample;
+    const rest = this.written.slice(character);
+    if (this.isTextComplete && rest.trim() === '') {
+      this.phase = Phase.ENDED;
+      return false;
+    }
+    this.id = id;
+    this._isPaused = false;
+    this._isEndSent = false;
+    this._held = cutByCodePoints(rest, PIECE);
+    const context = this.written.slice(Math.max(0, character - CONTEXT), character);
+    this._send({ type: 'open', utterance: id, priority: 'interactive', ...this._options, context });
+    this._pump();
+    return true;
   }
 
   /** @param {ServerMessage} message about this utterance */
   receive(message) {
+    this._take(rebased(message, this._base, this.rate));
+  }
+
+  /** @param {ServerMessage} message with positions of the whole utterance */
+  _take(message) {
     switch (message.type) {
       case 'opened':
         this.firstAudioMs = message.budget.first_audio_ms;
@@ -127,6 +172,4 @@ export class Utterance {
       this._isEndSent = this._send({ type: 'end', utterance: this.id });
     }
   }
-
-  _isEndSent = false;
 }

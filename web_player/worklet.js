@@ -3,16 +3,16 @@
  * The audio thread's end: copies samples out of the jitter buffer and reports where the ear is.
  *
  * process() runs every 128 samples and allocates nothing but the report, which goes out about 30 times per second and on each change of
- * state. Messages in: `push` (samples, transferred), `complete`, `flush`, `begin` (prefetchMs). Each carries the number of the utterance it
+ * state. Messages in: `push` (samples, transferred), `complete`, `flush`, `cut` (sample), `begin` (prefetchMs). Each carries the number of the utterance it
  * is for, so that sound that was under way at a stop is not heard after it.
  */
 
 import { JitterBuffer } from './jitter_buffer.js';
 
 /** @typedef {{ kind: 'begin', run: number, prefetchMs: number } | { kind: 'push', run: number, samples: Float32Array }
- *   | { kind: 'complete' | 'flush', run: number }} Order */
+ *   | { kind: 'complete' | 'flush', run: number } | { kind: 'cut', run: number, sample: number }} Order */
 /** @typedef {{ run: number, played: number, lead: number, state: string, gaps: number, gapMs: number, gapAt: number, frame: number,
- *   overflow: number }} Report */
+ *   overflow: number, cuts: number }} Report */
 
 /** The most sound held: three times the largest lead that a listening profile of the service allows (8 s). */
 const CAPACITY_MS = 24_000;
@@ -24,6 +24,7 @@ class PlayerProcessor extends AudioWorkletProcessor {
     this._buffer = new JitterBuffer(sampleRate, CAPACITY_MS, 0);
     this._run = 0;
     this._overflow = 0;
+    this._cuts = 0;
     this._reported = { frame: 0, state: '' };
     this.port.onmessage = ({ data }) => this._obey(data);
   }
@@ -39,7 +40,15 @@ class PlayerProcessor extends AudioWorkletProcessor {
     if (order.run !== this._run) return;
     if (order.kind === 'push') this._overflow += order.samples.length - this._buffer.push(order.samples);
     if (order.kind === 'complete') this._buffer.complete();
+    if (order.kind === 'cut') this._cut(order.sample);
     if (order.kind === 'flush') this._buffer.flush();
+  }
+
+  /** @param {number} sample */
+  _cut(sample) {
+    this._buffer.cut(sample);
+    this._cuts += 1;
+    this._report(0);
   }
 
   /**
@@ -62,7 +71,7 @@ class PlayerProcessor extends AudioWorkletProcessor {
     this._reported.state = state;
     const gapMs = (gapSamples * 1000) / sampleRate;
     const frame = currentFrame + blockLength;
-    this.port.postMessage({ run: this._run, played, lead, state, gaps, gapMs, gapAt, frame, overflow: this._overflow });
+    this.port.postMessage({ run: this._run, played, lead, state, gaps, gapMs, gapAt, frame, overflow: this._overflow, cuts: this._cuts });
   }
 }
 

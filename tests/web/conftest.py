@@ -163,9 +163,7 @@ def own_service(tmp_path: Path) -> Iterator[ServiceProcess]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed (extra `dev`): the page is not tested in Chromium"
-    )
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra `dev`): the page is untested")
     with sync_api.sync_playwright() as playwright:
         path = (
             shutil.which("chromium")

@@ -137,3 +137,15 @@ test('clear makes it ready for the next utterance', () => {
   buffer.push(ramp(0, BLOCK));
   assert.deepEqual(readAll(buffer, 1), ramp(0, BLOCK));
 });
+
+test('a cut forgets what lies behind it and nothing that was heard', () => {
+  const buffer = new JitterBuffer(RATE, 1000, 0);
+  buffer.push(ramp(0, 1000));
+  readAll(buffer, 2);
+  buffer.cut(500);
+  assert.equal(buffer.played + buffer.lead, 500);
+  buffer.push(ramp(500, 100));
+  assert.deepEqual(readAll(buffer, 3), ramp(2 * BLOCK, 600 - 2 * BLOCK));
+  buffer.cut(100);
+  assert.deepEqual([buffer.lead, buffer.played], [0, 600]);
+});

@@ -74,6 +74,40 @@ test('a silence is owed inside a segment, and between segments only when the tex
   assert.equal(utterance.isOwed(5000, 12_000), true, 'the text came 3 s before');
 });
 
+test('after a lost connection the rest is asked for, and its positions continue the utterance', () => {
+  const { sent, utterance } = speaking();
+  const text = '你好👋世界，再见。';
+  utterance.write(text, 0);
+  const segment = { type: 'segment', utterance: 'u', engine: 'x', language: 'zh', index: 0, span_start: 0, span_end: 6, sample_offset: 0 };
+  utterance.receive({ ...segment, words: [[0, 2, 0, 300], [3, 5, 400, 900]] });
+  utterance.receive({ type: 'audio', utterance: 'u', seq: 0, offset: 0, samples: 700, engine: 'x', payload: new Uint8Array() });
+  assert.equal(utterance.breakOff(), 300, 'behind the last word that came whole');
+  utterance.end();
+  assert.equal(utterance.resume('u2', 310), true);
+  const [open, rest, end] = sent.slice(-3);
+  assert.deepEqual([open.type, open.utterance, open.context], ['open', 'u2', '你好']);
+  assert.deepEqual([rest.text, end.type, end.utterance], ['👋世界，再见。', 'end', 'u2']);
+  utterance.receive({ ...segment, utterance: 'u2', index: 0, span_end: 4, words: [[1, 3, 100, 600]], engine: 'y' });
+  utterance.receive({ type: 'audio', utterance: 'u2', seq: 0, offset: 0, samples: 800, engine: 'y', payload: new Uint8Array() });
+  assert.deepEqual(utterance.track.at(500), { heardEnd: 3, wordEnd: 5 });
+  assert.deepEqual([utterance.received, utterance.track.engineAt(305), utterance.track.engineAt(311)], [1110, 'x', 'y']);
+  utterance.played(305);
+  utterance.played(900);
+  assert.deepEqual(sent.filter(({ type }) => type === 'played').map(({ sample }) => sample), [590]);
+});
+
+test('a connection lost behind the last word leaves nothing to ask for', () => {
+  const { sent, utterance } = speaking();
+  utterance.write('a b ', 0);
+  utterance.end();
+  utterance.receive({ type: 'segment', utterance: 'u', engine: 'x', language: 'en', index: 0, span_start: 0, span_end: 4, sample_offset: 0, words: [[0, 1, 0, 100], [2, 3, 100, 200]] });
+  utterance.receive({ type: 'audio', utterance: 'u', seq: 0, offset: 0, samples: 250, engine: 'x', payload: new Uint8Array() });
+  utterance.breakOff();
+  const count = sent.length;
+  assert.equal(utterance.resume('u2', 200), false);
+  assert.deepEqual([sent.length, utterance.phase], [count, 'ended']);
+});
+
 test('waits between attempts grow to a bound and are spread', () => {
   assert.deepEqual([0, 1, 2, 3].map((attempt) => backoffMs(attempt, 1)), [500, 1000, 2000, 4000]);
   assert.equal(backoffMs(50, 1), 10_000);

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from realtime.audio.codecs import make_decoder
+from realtime.engines.beacon.decoder import decode
 from realtime.server.auth import KeyStore
 from realtime.types import AudioFormat, Codec
 
@@ -127,6 +128,7 @@ def test_breaking_the_engine_changes_the_voice_and_loses_no_sample(service: Any,
         assert {m["engine"] for m in listener.audio()} == {"beacon", "beacon2"}
         assert listener.page.locator(".captions [data-engine='1']").count() > 0
         state["underruns"] = listener.text("#underruns")
+        assert decode(listener.heard(), 24000) == LONG, "every character once, across two voices"
         return state["underruns"] == "0" and is_played_whole(listener.heard(), sent_pcm(listener.audio()))
 
     state = {"underruns": "?"}
@@ -243,14 +245,21 @@ def test_a_service_that_wants_a_key_gets_one(own_service: Any, open_page: Any) -
     assert listener.ask("localStorage.length") == 0, "the key is kept in this tab only"
 
 
-def test_the_page_comes_back_after_the_service_was_away(own_service: Any, open_page: Any) -> None:
+def test_speech_goes_on_after_the_service_was_away(own_service: Any, open_page: Any) -> None:
     own_service.start()
     listener = open_page(own_service.url)
+    listener.page.select_option("#lead-limit", "1000")
     listener.write(LONG)
     listener.page.click("#speak")
-    listener.poll(lambda: listener.ask("document.querySelectorAll('.captions .heard').length"))
+    listener.poll(lambda: len(heard_text(listener)), lambda count: count > 8)
     own_service.stop()
     listener.page.wait_for_selector('[data-connection="waiting"]')
     assert "next attempt in" in listener.text("#connection-text")
+    before = len(listener.audio())
     own_service.start()
-    listener.page.wait_for_selector('[data-connection="ready"]')
+    listener.wait_over()
+    assert heard_text(listener) == LONG
+    first, second = [m for m in listener.messages if m["type"] == "opened"]
+    assert first["utterance"] != second["utterance"]
+    assert len(listener.audio()) > before > 0
+    assert decode(listener.heard(), 24000) == LONG, "every character once, though the connection broke between them"
