@@ -26,6 +26,7 @@ from realtime.audio.levels import clicks
 from realtime.bench.simulated_pool import Bench, SimulatedPool
 from realtime.bench.skipping_loop import LoopClock, SkippingLoop
 from realtime.engines.beacon.decoder import listen
+from realtime.errors import Overloaded
 from realtime.pipeline.dispatcher import Dispatcher
 from realtime.pipeline.outputs import AudioOut, DoneOut, Output, SwitchOut
 from realtime.pipeline.planning import Planner
@@ -182,13 +183,24 @@ class _World:
             voice="v-main", budget=Budget(first_audio_ms=4000, start_buffer_ms=100, max_lead_ms=rng.choice([400, 1500, 8000]))
         )
         utterance = Utterance(name, UtteranceOptions(request, audio_format), self.dispatcher, self.clock)
-        utterance.open()
+        await self._admit(utterance)
         self._plant(name)
         ear = Ear(audio_format.sample_rate, self.clock)
         utterance.feed(text)
         utterance.end()
         ending = await utterance.run(ear.take)
         self._judge(name, text, ear, isinstance(ending, DoneOut))
+
+    @staticmethod
+    async def _admit(utterance: Utterance) -> None:
+        """As a client does: come back later when told so."""
+        for _ in range(1000):
+            try:
+                utterance.open()
+                return
+            except Overloaded as refusal:
+                await anyio.sleep((refusal.retry_after_ms or 100) / 1000)
+        raise AssertionError("never admitted")
 
     def _plant(self, name: str) -> None:
         rng = self.rng

@@ -56,6 +56,7 @@ class _Worker:
     jobs: dict[JobId, list[EngineEvent]] = field(default_factory=dict)
     free_at: float = 0.0  # it does nothing before that
     pace: float = 1.0
+    is_buried: bool = False
 
 
 class SimulatedPool:
@@ -90,10 +91,12 @@ class SimulatedPool:
     def start_job(self, worker_id: WorkerId, job: Job) -> None:
         """Begin at once. Raises `WorkerLost` for a worker that is not ready."""
         worker = self._workers[worker_id]
-        if worker.state is not WorkerState.READY:
+        if worker.is_buried:
             raise WorkerLost(f"worker {worker_id} is not ready")
         self._counts["started"] += 1
         worker.jobs[job.id] = []
+        if worker.state is WorkerState.LOST:
+            return  # nobody knows yet; the job dies with the worker
         for fault in self._planted.pop(job.id, ()):
             self._faults.add(fault)
         try:
@@ -242,6 +245,7 @@ class SimulatedPool:
         for job_id in lost:
             self._faults.forget(job_id)
         worker.jobs.clear()
+        worker.is_buried = True
         self._counts["restarts"] += 1
         asyncio.get_running_loop().call_later(RESTART_S, self._replace, worker)
         self._on_event(WorkerLostEvent(worker.id, worker.bench.engine, reason, "injected", lost))

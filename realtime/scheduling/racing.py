@@ -15,6 +15,7 @@ from realtime.scheduling.streams import JobEvent, JobRecord, JobState, Run
 from realtime.scheduling.waiting import WaitingRoom
 from realtime.types import EngineName
 
+MOST_REFUSALS = 8  # per segment: workers that could not even begin it, until that counts as a loss
 LOOK_AGAIN_S = 0.05  # when nothing can be done now: no worker free, no engine left (one engine step)
 
 
@@ -82,7 +83,10 @@ class Races:
         desk.fleet.release(run.worker_id, job.spec.id, now)
         if reason is Reason.STALL:
             desk.fleet.suspect(run.worker_id, now)
-        if reason in (Reason.WORKER_LOST, Reason.STALL):
+        if reason is Reason.WORKER_LOST and now == run.began_at and job.refusals < MOST_REFUSALS:
+            job.refusals += 1  # it never began: the worker is going down
+            desk.fleet.suspect(run.worker_id, now)
+        elif reason in (Reason.WORKER_LOST, Reason.STALL):
             job.lost[run.engine] = job.lost.get(run.engine, 0) + 1
         else:
             job.barred.add(run.engine)

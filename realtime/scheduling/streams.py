@@ -102,6 +102,7 @@ class JobRecord:
     base_s: float = 0.0  # spoken by runs that are over, of an orphan
     lost: dict[EngineName, int] = field(default_factory=dict)  # runs lost through no fault of the text
     barred: set[EngineName] = field(default_factory=set)  # engines that must not try this job again
+    refusals: int = 0
     races: int = 0
     race_from_s: float = 0.0  # how much there was of the segment when the race began: what came after is held back
     why: Reason | None = None  # of the loss, of an orphan
