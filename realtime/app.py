@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from rich.console import Console
+from rich.progress import Progress
 from starlette.applications import Starlette
 
 from realtime import metrics
@@ -18,10 +20,13 @@ from realtime.audio.codecs import CODECS, SAMPLE_RATES, is_supported, make_encod
 from realtime.clock import Clock, MonotonicClock
 from realtime.config import EngineSettings, LimitSettings, Settings, TextSettings
 from realtime.engines.registry import ENGINES
-from realtime.errors import BadOption
+from realtime.errors import BadOption, RealtimeError
 from realtime.pipeline.cache import SegmentCache
-from realtime.pipeline.dispatcher import Dispatcher, Request
+from realtime.pipeline.dispatcher import Dispatcher
+from realtime.pipeline.outputs import Ending, Output
 from realtime.pipeline.planning import Planner
+from realtime.pipeline.prewarm import Prompt, prewarm, read_prompts
+from realtime.pipeline.requests import Request
 from realtime.pipeline.utterance import UtteranceLimits, UtteranceOptions
 from realtime.pipeline.voices import VoiceBook
 from realtime.scheduling.admission import AdmissionSettings, KeyLimits
@@ -41,6 +46,8 @@ from realtime.workers.pool import Pool
 log = logging.getLogger("realtime.app")
 
 DEFAULT_PROFILE = "browser"
+# Prompts wait so long for the first engine; loading the largest model from a slow disk takes a few minutes.
+PREWARM_WAIT_S = 600.0
 
 
 @dataclass(slots=True, eq=False)
@@ -86,6 +93,7 @@ def build_app(settings: Settings, clock: Clock | None = None) -> Starlette:
     gateway = Gateway(settings, dispatcher, voices, clock, backstage)
     keeper = Gatekeeper(keys, not len(keys), settings.server.allowed_origins)
     service = Service(settings, gateway, dispatcher, pool, scheduler)
+    prompts = read_prompts(settings.cache.prewarm) if settings.cache.prewarm else []
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -93,6 +101,8 @@ def build_app(settings: Settings, clock: Clock | None = None) -> Starlette:
             planner.attach(pool, tasks)
             tasks.start_soon(dispatcher.run)
             tasks.start_soon(anyio.to_thread.run_sync, warm_up)
+            if prompts:
+                tasks.start_soon(_prewarm, gateway, pool, chain[:1], prompts)
             yield
             tasks.cancel_scope.cancel()
 
@@ -188,6 +198,35 @@ def web_player_dir() -> Path | None:
     places = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
     places.append(Path(__file__).resolve().parent.parent / "web_player")
     return next((place for place in places if (place / "index.html").exists()), None)
+
+
+async def _prewarm(gateway: Gateway, pool: Pool, engines: tuple[str, ...], prompts: list[Prompt]) -> None:
+    """Speak the prompt file into the cache, with a bar on a terminal and a line per trouble in the log."""
+    try:
+        await pool.wait_ready(engines, PREWARM_WAIT_S)
+    except RealtimeError as error:
+        log.warning("prompts are not spoken ahead: %s", error.message)
+        return
+    with Progress(console=Console(stderr=True), disable=not Console(stderr=True).is_terminal, transient=True) as bar:
+        task = bar.add_task("speaking prompts ahead", total=len(prompts))
+
+        def on_progress(number: int, prompt: Prompt, trouble: str) -> None:
+            bar.update(task, completed=number)
+            if trouble:
+                log.warning("prompt %d is not ready: %s", number, trouble)
+
+        async def speak(request: Request, text: str) -> Ending | None:
+            utterance = gateway.open(request, AudioFormat())
+            utterance.feed(text)
+            utterance.end()
+            return await gateway.run(utterance, _nowhere, "prewarm")
+
+        ready = await prewarm(prompts, PROFILES["batch"].budget, speak, on_progress)
+    log.info("prompts ready: %d of %d", ready, len(prompts))
+
+
+async def _nowhere(output: Output) -> None:
+    """Nobody listens."""
 
 
 def _options(request: Request, audio_format: AudioFormat, limits: UtteranceLimits, segmenter: SegmenterOptions) -> UtteranceOptions:

@@ -1,5 +1,7 @@
 """Carries out what the scheduler decides: actions become pool calls, what comes back becomes reports.
 
+Long because both directions share the tables of tasks and attempts, and must agree on every step.
+
 Everything here is synchronous and runs on the event loop's thread; the one task, `run`, wakes the scheduler when time alone
 changes what should be done.
 """
@@ -7,36 +9,36 @@ changes what should be done.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Protocol
 
 import anyio
 
 from realtime import metrics
 from realtime.audio.levels import is_garbage
 from realtime.clock import Clock
-from realtime.engines.base import Chunk, Done, Failed, Job
+from realtime.engines.base import Chunk, Done, Job
 from realtime.errors import EngineFailed, Overloaded, RealtimeError
+from realtime.pipeline.attempt import Attempt, ResumePoint
 from realtime.pipeline.cache import SegmentCache
+from realtime.pipeline.canaries import Canaries
 from realtime.pipeline.forms import has_something_to_say, spoken_for
 from realtime.pipeline.outputs import Underruns
 from realtime.pipeline.pauses import pause_ms
 from realtime.pipeline.planning import Planner
 from realtime.pipeline.recall import Recall, Wish
+from realtime.pipeline.requests import Listener
 from realtime.pipeline.resume import find_resume
-from realtime.pipeline.segment_run import Attempt, SegmentRun
-from realtime.pipeline.voices import Part, VoiceBook
+from realtime.pipeline.segment_run import SegmentRun
+from realtime.pipeline.streams import Stream, Task
+from realtime.pipeline.voices import VoiceBook
 from realtime.scheduling import actions as act
 from realtime.scheduling.cards import JobSpec, LevelRate, Refused, StreamSpec, WorkerCard
 from realtime.scheduling.scheduler import Scheduler
-from realtime.types import Budget, Emotion, JobId, Priority, UtteranceId
+from realtime.types import EngineName, JobId, UtteranceId
 from realtime.workers.interface import JobEvent, LossReason, PoolEvent, WorkerLost, WorkerPool, WorkerReady
 
 log = logging.getLogger("realtime.dispatcher")
-
-# What a canary says: short, both languages, no numbers, so that every engine's frontend takes it.
-CANARY_TEXT = {"zh": "今天天气很好。", "en": "The weather is fine today."}
 
 # Refusals that only say that nobody could speak at all.
 NOBODY_SPEAKS = {act.Reason.NO_WORKER, act.Reason.NO_ENGINE_LEFT, act.Reason.BREAKER_OPEN}
@@ -51,66 +53,6 @@ REASONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """How an utterance wants to be spoken."""
-
-    voice: str | None = None
-    language: str | None = None
-    speed: float = 1.0
-    emotion: Emotion | None = None
-    priority: Priority = Priority.NORMAL
-    budget: Budget = field(default_factory=Budget)
-    ladder: tuple[str, ...] = ()
-    seed: int = 0
-    has_cache: bool = True
-    api_key: str = ""
-
-
-class Listener(Protocol):
-    """What the dispatcher needs of an utterance."""
-
-    id: UtteranceId
-
-    @property
-    def request(self) -> Request:
-        """How it wants to be spoken."""
-        ...
-
-    def nudge(self) -> None:
-        """There is something new to send."""
-        ...
-
-    def fail(self, error: RealtimeError) -> None:
-        """The utterance can't go on."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class _Task:
-    """One segment of one utterance, as long as it is not spoken."""
-
-    run: SegmentRun
-    stream: _Stream
-    attempts: dict[JobId, Attempt] = field(default_factory=dict)
-    tries: int = 0
-    reason: str = ""
-
-    def by_engine(self, engine: str) -> Attempt | None:
-        return next((a for a in self.attempts.values() if a.engine == engine and a.is_running), None)
-
-
-@dataclass(slots=True, eq=False)
-class _Stream:
-    listener: Listener
-    parts: tuple[Part, ...]
-    refusal: Overloaded | None = None  # no engine can speak for it: what the cache has is all it may have
-    tasks: dict[JobId, _Task] = field(default_factory=dict)
-
-    def voice(self, engine: str) -> str:
-        return next(part.voice for part in self.parts if part.engine == engine)
-
-
 class Dispatcher:
     """See the module's header. Give `on_pool_event` to the pool; run `run` in the service's task group."""
 
@@ -121,10 +63,9 @@ class Dispatcher:
         self._clock = clock
         self._planner = planner
         self._pool: WorkerPool | None = None
-        self._streams: dict[UtteranceId, _Stream] = {}
-        self._attempts: dict[JobId, tuple[_Task, Attempt]] = {}
-        self._canaries: dict[JobId, str] = {}
-        self._counter = 0
+        self._streams: dict[UtteranceId, Stream] = {}
+        self._attempts: dict[JobId, tuple[Task, Attempt]] = {}
+        self._canaries = Canaries(voices)
         self._timer = anyio.Event()
         self._wake_at: float | None = None
         self._is_planning = False
@@ -157,7 +98,7 @@ class Dispatcher:
             if not (answer.reason in NOBODY_SPEAKS and request.has_cache and len(self._recall.cache)):
                 metrics.shed.labels(answer.reason.value).inc()
                 raise refusal
-        self._streams[listener.id] = _Stream(listener, parts, refusal)
+        self._streams[listener.id] = Stream(listener, parts, refusal)
         metrics.utterances.set(len(self._streams))
 
     def voice_of(self, listener: Listener) -> str:
@@ -176,7 +117,7 @@ class Dispatcher:
         if not self._recalled(stream, run):
             self._have_spoken(stream, run)
 
-    def _recalled(self, stream: _Stream, run: SegmentRun) -> bool:
+    def _recalled(self, stream: Stream, run: SegmentRun) -> bool:
         """Whether the segment is kept, or being spoken for somebody else, so that no engine need do it."""
         listener, request = stream.listener, stream.listener.request
         wish = Wish(request.language, request.speed, request.emotion, request.seed)
@@ -192,19 +133,19 @@ class Dispatcher:
         self._recall.lead(run, key)
         return False
 
-    def _on_followed(self, stream: _Stream, run: SegmentRun, is_whole: bool) -> None:
+    def _on_followed(self, stream: Stream, run: SegmentRun, is_whole: bool) -> None:
         if is_whole:
             run.pad(run.rate * pause_ms(run.segment) // 1000)
         elif stream.listener.id in self._streams:
             self._have_spoken(stream, run)
         stream.listener.nudge()
 
-    def _have_spoken(self, stream: _Stream, run: SegmentRun) -> None:
+    def _have_spoken(self, stream: Stream, run: SegmentRun) -> None:
         listener = stream.listener
         if stream.refusal is not None:
             listener.fail(stream.refusal)
             return
-        task = _Task(run, stream)
+        task = Task(run, stream)
         job_id = f"{listener.id}/{run.segment.index}"
         stream.tasks[job_id] = task
         expected_s = self._planner.estimate(run, stream.parts[0], listener.request)
@@ -290,14 +231,15 @@ class Dispatcher:
                 task.attempts.pop(job_id, None)
                 task.run.drop(attempt)
                 self._recall.abandon(task.run)
-            elif job_id in self._canaries:
-                self._scheduler.canary_finished(self._canaries.pop(job_id), False, now)
+            elif (engine := self._canaries.lost(job_id)) is not None:
+                self._scheduler.canary_finished(engine, False, now)
         self._scheduler.worker_lost(event.worker_id, now)
 
     def _on_job_event(self, event: JobEvent, now: float) -> None:
         what = event.event
-        if what.job_id in self._canaries:
-            self._on_canary(what, now)
+        if self._canaries.has(what.job_id):
+            if (result := self._canaries.hear(what)) is not None:
+                self._scheduler.canary_finished(*result, now)
             return
         found = self._attempts.get(what.job_id)
         if found is None:
@@ -311,7 +253,7 @@ class Dispatcher:
             self._on_failed(task, attempt, REASONS.get(what.code, act.Reason.ENGINE_FAILED), what.message, now)
         task.stream.listener.nudge()
 
-    def _on_chunk(self, task: _Task, attempt: Attempt, chunk: Chunk, now: float) -> None:
+    def _on_chunk(self, task: Task, attempt: Attempt, chunk: Chunk, now: float) -> None:
         is_gap = chunk.at is not None and chunk.at != attempt.native_samples
         garbage = "a chunk is missing" if is_gap else is_garbage(chunk.samples)
         if garbage is not None:
@@ -324,7 +266,7 @@ class Dispatcher:
             self._promote(task, attempt)
         self._scheduler.progressed(self._job_id(task), attempt.engine, attempt.native_samples / chunk.sample_rate, now)
 
-    def _on_done(self, task: _Task, attempt: Attempt, now: float) -> None:
+    def _on_done(self, task: Task, attempt: Attempt, now: float) -> None:
         self._forget(task, attempt)
         task.run.finish(attempt)
         if task.run.live is None and task.run.standbys == [attempt]:
@@ -335,19 +277,13 @@ class Dispatcher:
             self._complete(task)
         self._scheduler.finished(self._job_id(task), attempt.engine, audio_s, now)
 
-    def _on_failed(self, task: _Task, attempt: Attempt, reason: act.Reason, message: str, now: float) -> None:
+    def _on_failed(self, task: Task, attempt: Attempt, reason: act.Reason, message: str, now: float) -> None:
         log.warning("%s on %s failed: %s %s", attempt.job_id, attempt.worker_id, reason.value, message)
         metrics.jobs.labels(attempt.engine, reason.value).inc()
         self._forget(task, attempt)
         task.run.drop(attempt)
         self._recall.abandon(task.run)
         self._scheduler.failed(self._job_id(task), attempt.engine, reason, now)
-
-    def _on_canary(self, what: Chunk | Done | Failed, now: float) -> None:
-        if isinstance(what, Chunk):
-            return
-        engine = self._canaries.pop(what.job_id)
-        self._scheduler.canary_finished(engine, isinstance(what, Done) and what.samples > 0, now)
 
     # ---- the scheduler's actions ----
 
@@ -367,7 +303,8 @@ class Dispatcher:
     def _apply(self, action: act.Action) -> None:
         match action:
             case act.StartCanary():
-                self._start_canary(action)
+                if self._pool is None or not self._canaries.start(action, self._pool):
+                    self._scheduler.canary_finished(action.engine, False, self._clock.now())
             case act.Shed():
                 self._shed(action)
             case _:
@@ -376,7 +313,7 @@ class Dispatcher:
                 if task is not None:
                     self._apply_to(task, action)
 
-    def _apply_to(self, task: _Task, action: act.Action) -> None:
+    def _apply_to(self, task: Task, action: act.Action) -> None:
         match action:
             case act.Dispatch():
                 self._dispatch(task, action)
@@ -398,36 +335,43 @@ class Dispatcher:
             case act.Fail():
                 task.stream.listener.fail(EngineFailed(f"no engine is left that could speak this ({action.reason.value})"))
 
-    def _dispatch(self, task: _Task, action: act.Dispatch) -> None:
-        run = task.run
-        if run.buffer.total:  # a follower that was let go has some of its sound already
-            resume = find_resume(run, self.voices.info(action.engine).text_form == "raw")
-            attempt = self._attempt(task, action, start=resume.character)
-            run.stand_by(attempt, resume)
-        else:
+    def _dispatch(self, task: Task, action: act.Dispatch) -> None:
+        if task.run.buffer.total == 0:
             attempt = self._attempt(task, action, start=None)
-            run.begin(attempt)
-        self._start(task, attempt, action.deadline)
+            task.run.begin(attempt)
+            self._start(task, attempt, action.deadline)
+        elif (resume := self._resume_point(task, action, action.engine)) is not None:
+            self._start_standby(task, action, resume)  # a follower that was let go has some of its sound already
 
-    def _hand_over(self, task: _Task, action: act.HandOver) -> None:
-        run, job_id, now = task.run, action.job_id, self._clock.now()
-        resume = find_resume(run, self.voices.info(action.to_engine).text_form == "raw")
+    def _hand_over(self, task: Task, action: act.HandOver) -> None:
         task.reason = action.reason.value
-        if resume.is_nothing_left:
-            for attempt in list(task.attempts.values()):
-                self._stop(task, attempt)
-            run.close()
-            self._complete(task)
-            self._scheduler.started(job_id, action.worker_id, now)
-            self._scheduler.finished(job_id, action.to_engine, 0.0, now)
+        resume = self._resume_point(task, action, action.to_engine)
+        if resume is None:
             return
         if not action.is_race:
-            run.live = None
+            task.run.live = None
+        self._start_standby(task, action, resume)
+
+    def _resume_point(self, task: Task, action: act.Dispatch | act.HandOver, engine: EngineName) -> ResumePoint | None:
+        """Where `engine` goes on; None if nothing is left to say: the job is over then."""
+        resume = find_resume(task.run, self.voices.info(engine).text_form == "raw")
+        if not resume.is_nothing_left:
+            return resume
+        for attempt in list(task.attempts.values()):
+            self._stop(task, attempt)
+        task.run.close()
+        self._complete(task)
+        now = self._clock.now()
+        self._scheduler.started(action.job_id, action.worker_id, now)
+        self._scheduler.finished(action.job_id, engine, 0.0, now)
+        return None
+
+    def _start_standby(self, task: Task, action: act.Dispatch | act.HandOver, resume: ResumePoint) -> None:
         attempt = self._attempt(task, action, start=resume.character)
-        run.stand_by(attempt, resume)
+        task.run.stand_by(attempt, resume)
         self._start(task, attempt, action.deadline)
 
-    def _settle(self, task: _Task, action: act.Settle) -> None:
+    def _settle(self, task: Task, action: act.Settle) -> None:
         run = task.run
         winner = next((a for a in run.standbys if a.engine == action.engine), None)
         for attempt in [a for a in (run.live, *run.standbys) if a is not None and a.engine != action.engine]:
@@ -441,21 +385,6 @@ class Dispatcher:
             self._complete(task)
         task.stream.listener.nudge()
 
-    def _start_canary(self, action: act.StartCanary) -> None:
-        info = self.voices.info(action.engine)
-        voice = info.voices[0]
-        language = next((name for name in CANARY_TEXT if any(v.startswith(name) for v in voice.languages)), "zh")
-        self._counter += 1
-        job_id = f"canary/{self._counter}"
-        self._canaries[job_id] = action.engine
-        job = Job(job_id, CANARY_TEXT[language], voice.id, language, level=info.levels[0].name)
-        try:
-            assert self._pool is not None
-            self._pool.start_job(action.worker_id, job)
-        except RealtimeError:
-            del self._canaries[job_id]
-            self._scheduler.canary_finished(action.engine, False, self._clock.now())
-
     def _shed(self, action: act.Shed) -> None:
         stream = self._streams.get(action.stream_id)
         if stream is not None:
@@ -464,7 +393,7 @@ class Dispatcher:
 
     # ---- private ----
 
-    def _attempt(self, task: _Task, action: act.Dispatch | act.HandOver, start: int | None) -> Attempt:
+    def _attempt(self, task: Task, action: act.Dispatch | act.HandOver, start: int | None) -> Attempt:
         engine = action.engine if isinstance(action, act.Dispatch) else action.to_engine
         spoken = spoken_for(task.run, self.voices.info(engine))
         task.tries += 1
@@ -472,7 +401,7 @@ class Dispatcher:
         job_id = f"{action.job_id}#{task.tries}"
         return Attempt(job_id, engine, task.stream.voice(engine), action.worker_id, action.level, spoken, first)
 
-    def _start(self, task: _Task, attempt: Attempt, deadline: float) -> None:
+    def _start(self, task: Task, attempt: Attempt, deadline: float) -> None:
         now, request = self._clock.now(), task.stream.listener.request
         language = request.language or task.run.segment.language
         job = Job(
@@ -498,34 +427,34 @@ class Dispatcher:
             return
         self._scheduler.started(self._job_id(task), attempt.worker_id, now)
 
-    def _promote(self, task: _Task, attempt: Attempt) -> None:
+    def _promote(self, task: Task, attempt: Attempt) -> None:
         run = task.run
         # One series per pair of engines and reason: a dozen at most.
         metrics.switches.labels(run.voicings[-1].engine if run.voicings else "", attempt.engine, task.reason).inc()
         run.promote(attempt, task.reason)
 
-    def _complete(self, task: _Task) -> None:
+    def _complete(self, task: Task) -> None:
         run = task.run
         self._recall.completed(run)
         run.pad(run.rate * pause_ms(run.segment) // 1000)
         self._planner.spoken(run, task.stream.listener.request)
         task.stream.tasks.pop(self._job_id(task), None)
 
-    def _stop(self, task: _Task, attempt: Attempt) -> None:
+    def _stop(self, task: Task, attempt: Attempt) -> None:
         if attempt.job_id in self._attempts and self._pool is not None:
             self._pool.cancel_job(attempt.worker_id, attempt.job_id)
         self._forget(task, attempt)
         task.run.drop(attempt)
 
-    def _forget(self, task: _Task, attempt: Attempt) -> None:
+    def _forget(self, task: Task, attempt: Attempt) -> None:
         self._attempts.pop(attempt.job_id, None)
         task.attempts.pop(attempt.job_id, None)
 
-    def _task_of(self, job_id: JobId) -> _Task | None:
+    def _task_of(self, job_id: JobId) -> Task | None:
         return next((stream.tasks[job_id] for stream in self._streams.values() if job_id in stream.tasks), None)
 
     @staticmethod
-    def _job_id(task: _Task) -> JobId:
+    def _job_id(task: Task) -> JobId:
         return f"{task.stream.listener.id}/{task.run.segment.index}"
 
     # ---- time ----

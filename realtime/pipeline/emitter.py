@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from realtime.audio.codecs import EncodedFrame, make_encoder
+from realtime.pipeline.attempt import Voicing
 from realtime.pipeline.outputs import AudioOut, FlushedOut, Output, SegmentOut, SwitchOut, Word
-from realtime.pipeline.segment_run import SegmentRun, Voicing
+from realtime.pipeline.segment_run import SegmentRun
 from realtime.types import AudioFormat, EngineName
 
 # The tail of an unfinished segment that is not sent, so that a join can be placed and faded in it (architecture section 3).

@@ -6,7 +6,6 @@ One request at a time per segment, all bounded by `PLAN_TIMEOUT_S`; a plan that 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import TaskGroup
@@ -15,12 +14,10 @@ from realtime.engines.base import EngineInfo, PlanRequest
 from realtime.errors import RealtimeError
 from realtime.pipeline.forms import spoken_for
 from realtime.pipeline.plan import RateModel, project_plan
+from realtime.pipeline.requests import Request
 from realtime.pipeline.segment_run import SegmentRun
 from realtime.pipeline.voices import Part, VoiceBook
 from realtime.workers.interface import WorkerPool
-
-if TYPE_CHECKING:
-    from realtime.pipeline.dispatcher import Request
 
 log = logging.getLogger("realtime.planning")
 

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from realtime.engines.base import Chunk
+from realtime.pipeline.attempt import Attempt
 from realtime.pipeline.cache import CacheKey, SegmentCache, SpokenSegment
 from realtime.pipeline.forms import spoken_for
 from realtime.pipeline.outputs import Word
-from realtime.pipeline.segment_run import Attempt, SegmentRun
+from realtime.pipeline.segment_run import SegmentRun
 from realtime.pipeline.voices import Part, VoiceBook
 from realtime.types import Emotion, SpokenText
 

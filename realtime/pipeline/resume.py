@@ -6,7 +6,8 @@ the part of the new sound that repeats it is skipped.
 
 from __future__ import annotations
 
-from realtime.pipeline.segment_run import ResumePoint, SegmentRun
+from realtime.pipeline.attempt import ResumePoint
+from realtime.pipeline.segment_run import SegmentRun
 from realtime.text.boundaries import is_speakable
 
 SOUNDED_MS = 80

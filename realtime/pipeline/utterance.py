@@ -15,7 +15,7 @@ import anyio
 
 from realtime.clock import Clock
 from realtime.errors import BadText, RealtimeError
-from realtime.pipeline.dispatcher import Dispatcher, Request
+from realtime.pipeline.dispatcher import Dispatcher
 from realtime.pipeline.emitter import Emitter
 from realtime.pipeline.outputs import (
     AudioOut,
@@ -28,6 +28,7 @@ from realtime.pipeline.outputs import (
     TextResumedOut,
     Underruns,
 )
+from realtime.pipeline.requests import Request
 from realtime.pipeline.segment_run import SegmentRun
 from realtime.text.markup import MarkupFilter
 from realtime.text.segmenter import Segmenter, SegmenterOptions

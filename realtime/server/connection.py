@@ -16,8 +16,8 @@ from starlette.websockets import WebSocket, WebSocketState
 
 from realtime import metrics
 from realtime.errors import BadOption, ProtocolViolation, RealtimeError
-from realtime.pipeline.dispatcher import Request
 from realtime.pipeline.outputs import AudioOut, Output
+from realtime.pipeline.requests import Request
 from realtime.pipeline.utterance import Utterance
 from realtime.server.gateway import Gateway
 from realtime.server.offers import limits_of, ready_event

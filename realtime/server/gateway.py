@@ -13,8 +13,9 @@ from realtime import metrics
 from realtime.clock import Clock
 from realtime.config import Settings
 from realtime.errors import Draining, Overloaded
-from realtime.pipeline.dispatcher import Dispatcher, Request
+from realtime.pipeline.dispatcher import Dispatcher
 from realtime.pipeline.outputs import CancelledOut, DoneOut, Ending, FailedOut
+from realtime.pipeline.requests import Request
 from realtime.pipeline.utterance import Utterance, UtteranceOptions
 from realtime.pipeline.voices import VoiceBook
 from realtime.types import AudioFormat, Budget

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from realtime import metrics
 from realtime.errors import BadOption, RealtimeError
 from realtime.pipeline import outputs as out
-from realtime.pipeline.dispatcher import Request as SpeechRequest
+from realtime.pipeline.requests import Request as SpeechRequest
 from realtime.pipeline.utterance import Utterance
 from realtime.server.auth import Gatekeeper
 from realtime.server.gateway import Gateway

@@ -12,8 +12,9 @@ import pytest
 
 from realtime.errors import BadText
 from realtime.pipeline import outputs as out
-from realtime.pipeline.dispatcher import Dispatcher, Request
+from realtime.pipeline.dispatcher import Dispatcher
 from realtime.pipeline.planning import Planner
+from realtime.pipeline.requests import Request
 from realtime.pipeline.utterance import State, Utterance, UtteranceLimits, UtteranceOptions
 from realtime.pipeline.voices import VoiceBook
 from realtime.scheduling.scheduler import Scheduler
@@ -82,7 +83,6 @@ async def until(condition: Callable[[], bool], stage: Stage, step_s: float = 0.0
     while not condition():
         assert stage.clock.now() < end, f"still waiting after {limit_s} s: {stage.said[-3:]}"
         await stage.clock.advance(step_s)
-
 
 
 async def test_everything_is_sent_and_the_ending_tells_the_usage(stage: Make) -> None:

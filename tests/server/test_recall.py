@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from pathlib import Path
 from typing import Any
 
 import anyio
 import numpy as np
+import pytest
 from websockets.asyncio.client import connect
 
 from realtime.audio.codecs import make_decoder
 from realtime.engines.beacon.decoder import decode
+from realtime.errors import BadOption
 from realtime.types import AudioFormat, Codec
 
 JSON = ["realtime.v1.json"]
@@ -103,3 +106,19 @@ async def test_hits_serve_when_every_engine_is_down(serve: Any) -> None:
         assert text == TEXT and seen[-1]["type"] == "done"
         _, refused = await speak(running, "这句没有说过。")
         assert (refused[-1]["type"], refused[-1]["code"]) == ("error", "overloaded")
+
+
+async def test_prompts_are_spoken_ahead_and_a_bad_file_is_refused(serve: Any, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.tsv"
+    prompts.write_text(f"# greetings\nbeacon-a\t\t{TEXT}\nnobody\tzh\t你好\n", encoding="utf-8")
+    async with serve(engines=SLOW, cache={"prewarm": prompts}) as running:
+        with anyio.fail_after(20):
+            while len(running.service.dispatcher._recall.cache) < 2:
+                await anyio.sleep(0.02)
+        started = jobs(running)
+        assert (await speak(running))[0] == TEXT
+        assert jobs(running) == started
+    prompts.write_text("only text", encoding="utf-8")
+    with pytest.raises(BadOption, match="line 1"):
+        async with serve(engines=SLOW, cache={"prewarm": prompts}):
+            pass

@@ -1,0 +1,37 @@
+"""The dispatcher's memory: utterances in progress, their segments that are not spoken yet, and who is trying."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from realtime.errors import Overloaded
+from realtime.pipeline.attempt import Attempt
+from realtime.pipeline.requests import Listener
+from realtime.pipeline.segment_run import SegmentRun
+from realtime.pipeline.voices import Part
+from realtime.types import JobId
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """One segment of one utterance, as long as it is not spoken."""
+
+    run: SegmentRun
+    stream: Stream
+    attempts: dict[JobId, Attempt] = field(default_factory=dict)
+    tries: int = 0
+    reason: str = ""
+
+    def by_engine(self, engine: str) -> Attempt | None:
+        return next((a for a in self.attempts.values() if a.engine == engine and a.is_running), None)
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    listener: Listener
+    parts: tuple[Part, ...]
+    refusal: Overloaded | None = None  # no engine can speak for it: what the cache has is all it may have
+    tasks: dict[JobId, Task] = field(default_factory=dict)
+
+    def voice(self, engine: str) -> str:
+        return next(part.voice for part in self.parts if part.engine == engine)
