@@ -13,9 +13,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +24,7 @@ from realtime.engines.indextts2.checkpoint.bigvgan import BigVgan
 from realtime.engines.indextts2.checkpoint.codec import Codebook, Codec
 from realtime.engines.indextts2.checkpoint.gpt import Gpt, KvCache
 from realtime.engines.indextts2.checkpoint.s2mel import S2Mel
+from realtime.engines.indextts2.checkpoint.vocoder_graph import vocoder_model
 
 Axes = dict[str, dict[int, str]]
 PROBE = {"batch": 1, "ids": 5, "codes": 7, "rows": 4, "past": 6, "frames": 53}
@@ -33,7 +35,8 @@ PROBE = {"batch": 1, "ids": 5, "codes": 7, "rows": 4, "past": 6, "frames": 53}
 class Graph:
     """One graph: its module, sample inputs to trace it with, output names, and the dimensions that may vary.
 
-    `prefixes` lead from the module's parameters to the keys of the weight file: parameter name start -> key start.
+    `prefixes` lead from the module's parameters to the keys of the weight file: parameter name start -> key start. `build` makes the
+    graph with its parameters as inputs; without it the module is traced.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Graph:
     axes: Axes
     prefixes: dict[str, str]
     limits: dict[str, int] = field(default_factory=dict)
+    build: Callable[[], onnx.ModelProto] | None = None
 
     def probe(self, seed: int) -> dict[str, Tensor]:
         """Random inputs of other sizes than the traced ones; whole numbers stay below `limits`."""
@@ -233,4 +237,5 @@ def vocoder_graph(vocoder: BigVgan) -> Graph:
         ("wave",),
         {"mel": {0: "batch", 2: "frames"}, "wave": {0: "batch", 2: "samples"}},
         {"": ""},
+        build=lambda: vocoder_model(vocoder),
     )

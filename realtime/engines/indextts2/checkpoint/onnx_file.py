@@ -25,11 +25,11 @@ ELEMENT = {"F32": onnx.TensorProto.FLOAT, "I64": onnx.TensorProto.INT64, "F16": 
 
 
 def write_graph(graph: Graph, *weights: Path) -> Path:
-    """Trace the graph and write `<name>.onnx` beside its weight files, whole or not at all.
+    """Build or trace the graph and write `<name>.onnx` beside its weight files, whole or not at all.
 
     Raises `KeyError` if a parameter of the graph is in none of the weight files, `ValueError` if its shape differs there.
     """
-    model = onnx.load_from_string(_traced(graph))
+    model = graph.build() if graph.build else onnx.load_from_string(_traced(graph))
     _point_at(model, graph, weights)
     path = weights[0].parent / f"{graph.name}.onnx"
     part = path.with_name(path.name + ".part")

@@ -6,7 +6,6 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -126,27 +125,20 @@ def _solve(
 
 def bigvgan(stage: Stage) -> None:
     """The exported vocoder."""
-    run = vocoder_sessions(stage.folder)
-    stage.compare("wav", run("vocoder", mel=stage.input("mel").numpy())[0], TOLERANCE, RUNTIME)
-    if stage.has("mel_b2"):
-        stage.compare("wav_b2", run("vocoder", mel=stage.input("mel_b2").numpy())[0], TOLERANCE, RUNTIME)
-
-
-@lru_cache(maxsize=1)
-def vocoder_sessions(folder: Path) -> Sessions:
-    """The exported vocoder of a stage folder; kept, because the chain needs it right after and exporting it is the slowest part."""
-    model = parity_sound.load_vocoder(Stage.open(folder))
+    model = parity_sound.load_vocoder(stage)
     with exported([vocoder_graph(model)], model) as run:
-        return run
+        stage.compare("wav", run("vocoder", mel=stage.input("mel").numpy())[0], TOLERANCE, RUNTIME)
+        if stage.has("mel_b2"):
+            stage.compare("wav_b2", run("vocoder", mel=stage.input("mel_b2").numpy())[0], TOLERANCE, RUNTIME)
 
 
 def chain(stage: Stage) -> None:
     """From codes and latents to samples through the exported graphs; the language model is in its own stage."""
     mates = {name: parity_sound.sibling(stage, name) for name in ("semantic_codec", "s2mel", "bigvgan")}
     codec, flow = parity_sound.load_codec(mates["semantic_codec"]), parity_sound.load_s2mel(mates["s2mel"])
-    speak = vocoder_sessions(mates["bigvgan"].folder)
+    vocoder = parity_sound.load_vocoder(mates["bigvgan"])
     graphs = [content_graph(codec, flow), *flow_graphs(flow)]
-    with exported(graphs, codec, flow) as run:
+    with exported(graphs, codec, flow) as run, exported([vocoder_graph(vocoder)], vocoder) as speak:
         codes, latent = stage.input("codes").numpy(), stage.input("latent").numpy()
         content = run("content", codes=codes, hidden=latent)[0]
         stage.compare("S_infer", content, DEEP, RUNTIME)
