@@ -106,10 +106,11 @@ async def test_flush_speaks_what_is_held_and_is_answered_after_its_sound(serve: 
 
 
 async def test_cancel_stops_one_utterance_and_leaves_its_neighbour_whole(serve: Any) -> None:
-    async with serve() as running, connect(running.ws, subprotocols=JSON) as socket:
+    slow = {"beacon": {"options": {"rate_factor": 0.1}}}
+    async with serve(engines=slow) as running, connect(running.ws, subprotocols=JSON) as socket:
         client = Client(socket)
-        await client.send("open", **opened("stays"))
-        await client.send("open", **opened("goes"))
+        await client.send("open", **opened("stays", cache=False))
+        await client.send("open", **opened("goes", cache=False))
         for utterance in ("stays", "goes"):
             await client.send("text", utterance=utterance, text=ZH_EN * 4)
             await client.send("end", utterance=utterance)
