@@ -9,14 +9,14 @@
 export const TOPICS = [
   {
     id: 'bank',
-    question: ['银行客服：我的余额是多少？', '银行客服：我的余额是多少？'],
+    question: ['Bank, in Chinese: my balance?', '银行客服：我的余额是多少？'],
     answer:
       '您好，已经为您查到了。截至今天下午3点，您的活期账户余额是12,580.60元，本月一共支出3,245元，比上个月少了大约8%。' +
       '另外提醒您，信用卡账单将在本月28日到期，最低还款额是500元。如果您愿意，我现在就可以帮您设置自动还款。还有什么可以帮您的吗？',
   },
   {
     id: 'travel',
-    question: ['Travel: a weekend in Lisbon?', 'Travel: a weekend in Lisbon?'],
+    question: ['Travel, in English: a weekend in Lisbon?', '英文：里斯本的周末怎么过？'],
     answer:
       'Lisbon in two days? Good choice. On Saturday, start at 8:30 a.m. with coffee in Alfama, then take tram 28 up the hill; a ticket costs about €3.10. ' +
       'After lunch, walk along the river to Belém, where the custard tarts are worth the queue. On Sunday, catch the train to Sintra. ' +
@@ -24,7 +24,7 @@ export const TOPICS = [
   },
   {
     id: 'mixed',
-    question: ['中英混合：API 怎么用？', '中英混合：API 怎么用？'],
+    question: ['Both languages: how does the API work?', '中英混合：API 怎么用？'],
     answer:
       '很简单。先用 WebSocket 连接 /v1/stream，然后发送一条 open 消息，再把文字一段一段地发过来，服务会边收边说。' +
       'Audio comes back as PCM or Opus, together with word times. 如果主引擎太慢或者崩溃了，we switch to another engine in mid-sentence，' +
@@ -32,7 +32,7 @@ export const TOPICS = [
   },
   {
     id: 'story',
-    question: ['讲个长一点的故事', '讲个长一点的故事'],
+    question: ['A longer story, in Chinese', '讲个长一点的故事'],
     answer:
       '很久以前，山脚下住着一位钟表匠。他做的钟从来不会停，因为他在每一座钟里都藏了第二套齿轮。' +
       '有一年冬天，暴风雪来了，城里的钟一座接一座地停了下来，只有他的钟还在走。人们问他有什么秘诀。' +

@@ -15,6 +15,9 @@ const STRIKE_AT_MS = 350;
 /** How long "freeze" freezes: beyond any lead that the page asks for by default. */
 const STALL_MS = 5000;
 
+/** @type {Record<string, string>} */
+const BREAKERS = { closed: 'breakerClosed', open: 'breakerOpen', half_open: 'breakerHalfOpen' };
+
 export class Panel {
   /**
    * @param {import('./api.js').Api} api
@@ -86,10 +89,8 @@ export class Panel {
     row.style.setProperty('--engine', `var(--engine-${this._palette.index(name)})`);
     row.dataset.speaking = String(name === this._speaking);
     row.dataset.engine = name;
-    const badge = make('span', 'badge', t(breaker === 'closed' ? 'closedBreaker' : breaker));
+    const badge = make('span', 'badge', t(BREAKERS[breaker] ?? breaker));
     badge.dataset.breaker = breaker;
-    badge.setAttribute('aria-label', `${t('breaker')}: ${badge.textContent}`);
-    badge.title = t('breaker');
     row.append(make('span', 'swatch'), make('span', 'name', name), badge, make('span', 'detail', this._detail(name)));
     return row;
   }
