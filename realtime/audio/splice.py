@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from realtime.audio.levels import quietest_point, voiced_power
+from realtime.audio.levels import clicks, quietest_point, voiced_power
 from realtime.audio.samples import Samples
 
 TAIL_MS = 80
@@ -21,10 +21,7 @@ FADE_MS = 10  # longer doubles words, shorter is heard as a cut (guess; pydub an
 SEARCH_MS = 40  # how much of the tail's end may be given up for a quieter join
 WORTHWHILE = 0.1  # a quieter point must have a tenth (-10 dB) of the end's power to be worth giving up what follows it (guess)
 MAX_GAIN_DB = 9.0  # further apart than that are not two takes of one line but a fault, and matching would make it worse (guess)
-ONSET_MS, SOFT = (
-    0.25,
-    0.05,
-)  # a first quarter of a millisecond below a tenth of what follows needs no fade (guess: under the ear's gap threshold)
+ONSET_MS = 10  # of the new voice's start, after silence: if that makes no click it needs no fade
 HOLD_MS, RAMP_MS = 100, 300
 MEMORY_MS = 1000  # of sound that left, to know its loudness from
 INAUDIBLE = 1e-3  # -60 dB: an old voice's end below that is not worth its 10 ms after the new voice is over
@@ -139,8 +136,8 @@ class Splicer:
 
     def _has_soft_start(self, head: Samples) -> bool:
         """True when the new voice begins out of silence by itself: fading it in would only blunt its first consonant."""
-        onset, loud = np.abs(head[: self._samples(ONSET_MS)]), np.abs(head).max(initial=0.0)
-        return bool(len(onset) and onset[0] <= SOFT * loud and onset.max() <= 2 * SOFT * loud)
+        lead = self._samples(ONSET_MS)
+        return len(head) > lead and not clicks(np.concatenate([np.zeros(lead, np.float32), head[:lead]]), self.sample_rate)
 
     def _quiet_end(self, tail: Samples, search: int) -> Samples:
         """`tail` up to where the crossfade's middle falls on the quietest point near its end."""
