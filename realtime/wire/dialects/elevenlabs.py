@@ -49,6 +49,30 @@ def parse_output_format(name: str) -> AudioFormat:
     return AudioFormat(CODECS[codec], int(numbers[0]), int(numbers[1]) * 1000 if len(numbers) == 2 else None)
 
 
+def opening(voice: str, query: Mapping[str, str], voices: Collection[str]) -> Open:
+    """The `open` that a URL asks for, its utterance not named yet. A voice that is not among `voices` means the default one, because
+    these clients come with voice ids of their own. Raises `BadOption`."""
+    language, seed = query.get("language_code"), query.get("seed", "")
+    if language is not None and not re.fullmatch(LANGUAGE_PATTERN, language):
+        raise BadOption(f"language_code {quoted(language)} is no language tag")
+    return Open(
+        "",
+        voice=voice if voice in voices else None,
+        language=language,
+        format=parse_output_format(query.get("output_format", "mp3_44100_128")),
+        seed=int(seed) % 2**32 if seed.isdecimal() and len(seed) < 20 else 0,
+    )
+
+
+def speed_of(data: Mapping[str, Any]) -> float:
+    """`voice_settings.speed`, brought into our range; their other settings have no counterpart here."""
+    settings = data.get("voice_settings")
+    speed = settings.get("speed") if isinstance(settings, dict) else None
+    if speed is None or type(speed) not in (int, float):
+        return 1.0
+    return float(min(2.0, max(0.5, speed)))  # NaN becomes 0.5
+
+
 @dataclass(slots=True)
 class _Context:
     """One of their contexts as one utterance of ours."""
@@ -62,19 +86,10 @@ class _Context:
 
 
 class _ElevenLabs(ABC):
-    """What both sockets share. `voice` and `query` come from the URL; a voice that is not among `voices` means the default one,
-    because these clients come with voice ids of their own."""
+    """What both sockets share. `voice` and `query` come from the URL."""
 
     def __init__(self, voice: str, query: Mapping[str, str], voices: Collection[str] = ()) -> None:
-        format = parse_output_format(query.get("output_format", "mp3_44100_128"))
-        seed = query.get("seed", "")
-        self._template = Open(
-            "",
-            voice=voice if voice in voices else None,
-            language=_language(query),
-            format=format,
-            seed=int(seed) % 2**32 if seed.isdecimal() and len(seed) < 20 else 0,
-        )
+        self._template = opening(voice, query, voices)
         self.closing: Close | None = None
         self._is_synced = query.get("sync_alignment", "false").lower() == "true"
         self._is_automatic = query.get("auto_mode", "false").lower() == "true"
@@ -110,7 +125,7 @@ class _ElevenLabs(ABC):
         self._opened += 1
         utterance = f"c{self._opened}"
         context = self._contexts[utterance] = _Context(utterance, name, Alignment(self._template.format.sample_rate))
-        return context, replace(self._template, utterance=utterance, speed=_speed(data))
+        return context, replace(self._template, utterance=utterance, speed=speed_of(data))
 
     def _say(self, context: _Context, text: str, data: dict[str, Any]) -> Iterator[Event]:
         """Text, and a flush where it is asked for. An opening single space is no text; later it may be a token of its own.
@@ -260,19 +275,3 @@ class ElevenLabsMulti(_ElevenLabs):
 
 
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
-def _speed(data: dict[str, Any]) -> float:
-    """`voice_settings.speed`, brought into our range; their other settings have no counterpart here."""
-    settings = data.get("voice_settings")
-    speed = settings.get("speed") if isinstance(settings, dict) else None
-    if speed is None or type(speed) not in (int, float):
-        return 1.0
-    return float(min(2.0, max(0.5, speed)))  # NaN becomes 0.5
-
-
-def _language(query: Mapping[str, str]) -> str | None:
-    language = query.get("language_code")
-    if language is not None and not re.fullmatch(LANGUAGE_PATTERN, language):
-        raise BadOption(f"language_code {quoted(language)} is no language tag")
-    return language
