@@ -79,8 +79,9 @@ class Emitter:
         """The timeline sample at which the run (the head one) began."""
         return self._run_start
 
-    def next(self, may_send: bool) -> Output | None:
-        """The next thing to send, or None if there is nothing (or only audio and `may_send` is false)."""
+    def next(self, room: int) -> Output | None:
+        """The next thing to send, or None if there is nothing. Up to `room` samples of sound are made ready at once, at least a frame
+        unless it is 0."""
         while True:
             if self._queue:
                 return self._queue.popleft()
@@ -91,9 +92,9 @@ class Emitter:
             if ready == 0 and run.is_complete:
                 self._end_run(run)
                 continue
-            if ready == 0 or not may_send:
+            if ready == 0 or room <= 0:
                 return None
-            self._emit(run, ready)
+            self._emit(run, min(ready, max(room, self._frame)))
 
     def finish(self) -> None:
         """No run will follow: queue what the encoder still holds."""
@@ -141,10 +142,10 @@ class Emitter:
             self._announce(run, voicing)
             self._report_segment(run, voicing.engine)
         following = run.next_voicing(taken)
-        count = min(self._frame, ready) if following is None else min(self._frame, ready, following - taken)
-        samples = run.buffer.take(count)
+        samples = run.buffer.take(ready if following is None else min(ready, following - taken))
         self.samples_by_engine[voicing.engine] = self.samples_by_engine.get(voicing.engine, 0) + len(samples)
-        self._encode(samples, voicing.engine)
+        for at in range(0, len(samples), self._frame):
+            self._encode(samples[at : at + self._frame], voicing.engine)
 
     def _announce(self, run: SegmentRun, voicing: Voicing) -> None:
         before, self._speaker = self._speaker, voicing.engine

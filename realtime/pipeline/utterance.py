@@ -196,16 +196,16 @@ class Utterance:
     def _next(self) -> Output | None:
         if self._ending is not None:
             return self._ending
+        if self._emitter.has_queued:
+            return self._emitter.next(0)
         self._release_due()
         if self._notices:
             return self._notices.popleft()
-        now = self._clock.now()
-        self._look_for_room(now)
-        output = self._emitter.next(self._room_at_s is None)
+        output = self._emitter.next(self._find_room(self._clock.now()))
         self._balance_input()
         if output is None and self.state is State.ENDING and not self._emitter.runs:
             self._emitter.finish()
-            output = self._emitter.next(True)
+            output = self._emitter.next(0)
             if output is None:
                 self.state = State.DONE
                 return DoneOut(self.usage(), self.ttfa_ms, self._underruns(), self._emitter.switches)
@@ -252,18 +252,20 @@ class Utterance:
             self._is_paused = False
             self._notices.append(TextResumedOut(pending))
 
-    def _look_for_room(self, now: float) -> None:
-        """Send until the lead is at its limit, then rest until a quantum below: fewer wake-ups, and frames that share a write."""
+    def _find_room(self, now: float) -> int:
+        """Samples that may go out: up to the lead's limit, then none until it has sunk by a quantum. Fewer wake-ups, shared writes."""
         limit_s = self.request.budget.max_lead_ms / 1000
         if self._room_at_s is not None:
             limit_s -= min(MAX_QUANTUM_S, limit_s * QUANTUM_SHARE)
         surplus_s = self._dispatcher.lead_s(self, now) - limit_s
         self._room_at_s = now + surplus_s if surplus_s > 0 else None
+        return 0 if surplus_s > 0 else max(1, int(min(MAX_QUANTUM_S, -surplus_s) * self.rate))
 
     def _count(self, audio: AudioOut) -> None:
-        now = self._clock.now()
         if self.ttfa_ms is None and audio.samples:
-            self.ttfa_ms = (now - (self._first_text_at or self.began)) * 1000
+            self.ttfa_ms = (self._clock.now() - (self._first_text_at or self.began)) * 1000
+        elif self._emitter.has_queued:
+            return  # frames of one batch are reported with its last one
         self._dispatcher.sent(self, (audio.start + audio.samples) / self.rate)
 
     def _stop(self, ending: CancelledOut | FailedOut) -> None:
