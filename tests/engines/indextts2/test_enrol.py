@@ -12,7 +12,7 @@ import soxr
 import torch
 
 from realtime.engines.indextts2 import voice_pack
-from realtime.engines.indextts2.checkpoint.enrol import Enrolment, enrol, loudest_window
+from realtime.engines.indextts2.checkpoint.enrol import Enrolment, enrol, prompt_window
 from realtime.engines.indextts2.checkpoint.export import export
 from realtime.engines.indextts2.checkpoint.features import log_mel, seamless_features, sinc_resampled
 from realtime.engines.indextts2.checkpoint.generate import prefill
@@ -81,12 +81,19 @@ def test_mel_and_condition_are_cut_at_the_same_place(pack: VoicePack, tiny_parts
     np.testing.assert_allclose(whole.prompt_condition[start : start + 86], pack.prompt_condition, atol=1e-6)
 
 
-def test_the_prompt_is_taken_where_somebody_speaks() -> None:
+@pytest.mark.parametrize("frames", [40, 60, 100])
+def test_the_prompt_is_taken_where_somebody_speaks_and_ends_in_a_pause(frames: int) -> None:
     mel = np.full((80, 300), -11.0, dtype=np.float32)
-    mel[:, 200:260] = -3.0
-    window = loudest_window(mel, 50)
-    assert 200 <= window.start <= 210
-    assert loudest_window(mel, 300) == loudest_window(mel, 999) == slice(0, 300)
+    mel[:, 40:150] = mel[:, 160:222] = -3.0
+    window = prompt_window(mel, frames)
+    assert window.stop - window.start == frames
+    assert (mel[0, window] == -3).sum() >= 0.8 * frames
+    assert (mel[0, window.stop - 6 : window.stop] == -11).all()
+
+
+def test_a_clip_shorter_than_the_prompt_is_taken_whole() -> None:
+    mel = np.full((80, 300), -5.0, dtype=np.float32)
+    assert prompt_window(mel, 300) == prompt_window(mel, 999) == slice(0, 300)
 
 
 def test_the_resampler_agrees_with_another_one_in_the_band() -> None:

@@ -24,6 +24,10 @@ Floats = npt.NDArray[np.float32]
 FEATURE_HZ = 16000
 SPEECH_FLOOR = 1.0
 """A window of the prompt is scored by mel level above the clip's median minus this (natural log)."""
+NEARLY = 0.85
+"""A prompt may hold this share of the most speech that fits, for the sake of a better end (guess)."""
+PAUSE_FRAMES = 6
+"""70 ms: shorter gaps are closures within words."""
 Report = Callable[[str], None]
 
 
@@ -62,7 +66,7 @@ def enrol(parts: Parts, request: Enrolment, report: Report = lambda step: None) 
         prompt = parts.s2mel().length_regulator(content, mel.shape[1])[0].numpy()
         report("speaker and emotions (language model)")
         spoken = _spoken(parts, request, features, style)
-    window = loudest_window(mel, int(request.prompt_s * mel_config.sample_rate) // mel_config.hop)
+    window = prompt_window(mel, int(request.prompt_s * mel_config.sample_rate) // mel_config.hop)
     return VoicePack(
         request.about,
         speaker_latents=spoken.latents,
@@ -117,13 +121,26 @@ def _state(gpt: Gpt, latents: Tensor, vector: Floats) -> EmotionState:
     return EmotionState(vector, keys, values)
 
 
-def loudest_window(mel: Floats, frames: int) -> slice:
-    """The `frames` consecutive frames of [bands, T] that hold the most speech; all of them if there are no more."""
+def prompt_window(mel: Floats, frames: int) -> slice:
+    """The `frames` consecutive frames of [bands, T] to show the flow decoder; all of them if there are no more.
+
+    Much speech, and an end in a pause: what is generated follows right behind, and would begin in the middle of a sound otherwise.
+    Among the windows with nearly the most speech, the one with the quietest end.
+    """
     total = mel.shape[1]
     if frames >= total:
         return slice(0, total)
     level = mel.mean(axis=0)
     speech = np.maximum(level - (np.median(level) - SPEECH_FLOOR), 0)
-    sums = np.concatenate([[0.0], np.cumsum(speech)])
-    start = int(np.argmax(sums[frames:] - sums[:-frames]))
+    held = _sums(speech, frames)
+    tail = min(PAUSE_FRAMES, frames)
+    ends = _sums(level, tail)[frames - tail :]
+    start = int(np.argmin(np.where(held >= NEARLY * held.max(), ends, np.inf)))
     return slice(start, start + frames)
+
+
+def _sums(values: Floats, width: int) -> npt.NDArray[np.float64]:
+    """Sums of `width` consecutive values, by the place of the first."""
+    run = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    out: npt.NDArray[np.float64] = run[width:] - run[:-width]
+    return out

@@ -38,11 +38,12 @@ BREAKS = (ValueError, LookupError, TypeError, ArithmeticError, RuntimeError)
 """What a runtime may raise on sizes that it can't take: said as a miss of the stage, the others still run."""
 
 
-def parity(directory: Path) -> int:
+def parity(directory: Path | str) -> int:
     """Run all stages under `directory` (or the one that it is) and print a line per tensor; 0 if all are within tolerance.
 
     1 if any tensor misses, if a stored tensor was not compared, or if a stage folder could not be run or is of an unknown name.
     """
+    directory = Path(directory)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     folders = stage_folders(directory)
     if not folders:
