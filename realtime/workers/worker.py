@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-import anyio
-
 from realtime import errors
 from realtime.engines.base import Chunk, Done, EngineInfo, Failed, Job, PlanReply, PlanRequest
 from realtime.types import JobId, WorkerId
 from realtime.workers import messages as m
+from realtime.workers.heartbeat import Heartbeat
 from realtime.workers.interface import (
     Fault,
     JobEvent,
@@ -29,6 +28,7 @@ from realtime.workers.interface import (
     WorkerState,
     WorkerStatus,
 )
+from realtime.workers.questions import Questions
 from realtime.workers.supervised import Child
 
 HARD_LIMIT = 1.5  # of the RSS limit: beyond it there is no time for a replacement to start
@@ -54,14 +54,6 @@ class Counts:
     losses: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Question:
-    """A plan asked for; `answered` is set once `answer` is there."""
-
-    answered: anyio.Event
-    answer: PlanReply | errors.RealtimeError | None = None
-
-
 class Worker:
     """One process of a slot, from its start to its end."""
 
@@ -81,10 +73,8 @@ class Worker:
         self._on_event = on_event
         self._on_change = on_change
         self._counts = counts
-        self._questions: dict[int, _Question] = {}
-        self._numbers = 0
-        self._ping: int | None = None
-        self._ticks = 0
+        self._questions = Questions()
+        self._heartbeat = Heartbeat()
         self._farewell: LossReason | None = None
         self._child: Child | None = None
 
@@ -103,13 +93,13 @@ class Worker:
         child = self._child
         if child is None or self.state is WorkerState.LOST:
             return Health.WELL
-        self._ticks += 1
-        patience_s = self.spec.start_timeout_s if self.state is WorkerState.STARTING else self.spec.step_timeout_s
+        patience_s = self.spec.start_timeout_s if self.is_starting else self.spec.step_timeout_s
+        ping = self._heartbeat.tick(can_ask=not self.is_starting)
+        if ping is not None:
+            child.send(m.Ping(ping))
         if self.state is WorkerState.STOPPING and not self.jobs:
             child.send(m.Leave())
-        elif self._ping is None and self.state is not WorkerState.STARTING:
-            self._ask_for_a_sign()
-        if self._ticks * tick_s > patience_s:
+        if self._heartbeat.silent_ticks * tick_s > patience_s:
             child.kill(LossReason.HUNG, f"no sign of life for {patience_s:g} s while {self.doing}")
             return Health.WELL
         self.rss_mb = child.rss_mb()
@@ -214,17 +204,8 @@ class Worker:
         """Ask for a plan. Raises what the engine answered with, or `WorkerLost`."""
         if self._child is None or self.state is not WorkerState.READY:
             raise errors.WorkerLost(f"worker {self.id} is {self.state.value}, not ready")
-        self._numbers += 1
-        number, question = self._numbers, _Question(anyio.Event())
-        self._questions[number] = question
-        try:
-            self._child.send(m.AskPlan(number, request))
-            await question.answered.wait()
-        finally:
-            self._questions.pop(number, None)
-        if isinstance(question.answer, PlanReply):
-            return question.answer
-        raise question.answer or errors.EngineFailed("a plan came back empty")
+        child = self._child
+        return await self._questions.ask(lambda number: child.send(m.AskPlan(number, request)))
 
     def status(self, restarts: int, last_error: str) -> WorkerStatus:
         """For display."""
@@ -246,12 +227,12 @@ class Worker:
     # ---- what the process says
 
     def _receive(self, message: m.Message) -> None:
-        self._ticks = 0  # any message shows that no step hangs
+        self._heartbeat.heard(message.number if isinstance(message, m.Pong) else None)  # any message shows that no step hangs
         match message:
             case m.Spoken(event):
                 self._pass_on(event)
-            case m.Pong(number):
-                self._ping = None if number == self._ping else self._ping
+            case m.Pong():
+                pass
             case m.Progress(what):
                 self.doing = what
             case m.Ready(info, rates, load_s):
@@ -260,7 +241,7 @@ class Worker:
             case m.Reloaded(info):
                 self._announce(info, self.rates)
             case m.PlanAnswer(number, reply, code, text):
-                self._answer(number, reply or error_from(code, text))
+                self._questions.answer(number, reply or error_from(code, text))
             case m.StartFailed(code, _, text):
                 self.error = error_from(code, text)
                 self.kill(LossReason.START_FAILED, text)
@@ -285,11 +266,6 @@ class Worker:
         self._on_change()
         self._on_event(WorkerReady(self.id, self.spec.engine, info, rates))
 
-    def _answer(self, number: int, answer: PlanReply | errors.RealtimeError) -> None:
-        if question := self._questions.get(number):
-            question.answer = answer
-            question.answered.set()
-
     def _lost(self, reason: LossReason, detail: str) -> None:
         if reason is LossReason.DIED and self._farewell is not None:
             reason, detail = self._farewell, f"it was told to leave at {self.rss_mb:.0f} MB"
@@ -297,18 +273,11 @@ class Worker:
         self.jobs.clear()
         self.state = WorkerState.LOST
         self._counts.received += self._child.bytes_received if self._child else 0
-        for number in tuple(self._questions):
-            self._answer(number, errors.WorkerLost(f"worker {self.id} was lost: {detail}"))
+        self._questions.fail(errors.WorkerLost(f"worker {self.id} was lost: {detail}"))
         self._counts.losses[reason.value] = self._counts.losses.get(reason.value, 0) + 1
         self.loss = WorkerLost(self.id, self.spec.engine, reason, detail, jobs)
         self._on_change()
         self._on_event(self.loss)
-
-    def _ask_for_a_sign(self) -> None:
-        self._numbers += 1
-        self._ping, self._ticks = self._numbers, 0
-        if self._child is not None:
-            self._child.send(m.Ping(self._numbers))
 
 
 def _init_of(spec: WorkerSpec, allow_faults: bool) -> m.Init:
