@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     say.set_defaults(command=say_module.main)
     _add_delegate(subcommands, "models", "realtime.models.cli", "pull, export, verify, list or compare model files")
     _add_delegate(subcommands, "voices", "realtime.models.voices_cli", "add, list or remove cloned voices")
+    _add_delegate(subcommands, "plan", "realtime.bench.capacity", "measure the engines and tell how many streams a host carries")
     _add_keys(subcommands)
     _add_bench(subcommands)
     return top
