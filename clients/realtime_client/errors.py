@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from realtime import errors
+import realtime.errors
 from realtime.errors import RealtimeError, ServiceError
 from realtime.wire.events import Error
 
@@ -24,7 +24,7 @@ class ConnectionLost(ServiceError):
 
 
 def _kinds(root: type[RealtimeError]) -> Mapping[str, type[RealtimeError]]:
-    found = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, root)]
+    found = [kind for kind in vars(realtime.errors).values() if isinstance(kind, type) and issubclass(kind, root)]
     return {kind.code: kind for kind in found}
 
 

@@ -53,6 +53,7 @@ async def test_closing_or_clearing_frees_a_waiting_writer() -> None:
         await inbox.put(audio(0, 1))
         waiting = asyncio.create_task(inbox.put(audio(1, 1)))
         await asyncio.sleep(0)
+        assert not waiting.done()
         free(inbox)
         await waiting
 
