@@ -17,6 +17,7 @@ Command = Callable[[argparse.Namespace], int]
 
 BENCHES = {
     "overhead": ("realtime.bench.overhead", "what the service costs beside a bare uvicorn+websockets sender"),
+    "intact": ("realtime.bench.intact", "whether every character of random texts arrives, in every format"),
     "engine": ("realtime.bench.engine", "speed, quality levels and memory of one engine"),
     "handover": ("realtime.bench.handover", "words repeated or lost over thousands of injected faults"),
     "schedule": ("realtime.bench.schedule", "the scheduler against simpler policies, simulated"),
