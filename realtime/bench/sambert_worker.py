@@ -20,11 +20,11 @@ from realtime.engines.base import Chunk, Done, Job
 from realtime.engines.sambert.engine import SambertEngine, load
 
 
-def speak(engine: SambertEngine, voice: str, texts: list[str], enough_s: float = 0.1) -> dict[str, Any]:
+def speak(engine: SambertEngine, voice: str, texts: list[str], enough_s: float = 0.1, level: str = "") -> dict[str, Any]:
     """Speak all texts at once -> seconds taken, audio seconds, and when each job had its first `enough_s` of sound."""
     begin = time.perf_counter()
     for i, text in enumerate(texts):
-        engine.start(Job(str(i), text, voice, "zh"))
+        engine.start(Job(str(i), text, voice, "zh", level=level))
     heard = dict.fromkeys(map(str, range(len(texts))), 0)
     first: dict[str, float] = {}
     left, rate = len(texts), engine.info.sample_rate

@@ -20,7 +20,7 @@ from realtime.engines.sambert.job_speech import JobSpeech, Stage
 from realtime.engines.sambert.line_speech import LineSpeech
 from realtime.engines.sambert.options import SambertOptions, VoiceManner
 from realtime.engines.sambert.plan import make_plan
-from realtime.engines.sambert.voice import NEUTRAL, Manner, Score, Voice
+from realtime.engines.sambert.voice import LEVELS, NEUTRAL, Manner, Score, Voice
 from realtime.errors import BadOption, BadText, ModelMissing, RealtimeError, UnknownVoice
 from realtime.models import manifest
 from realtime.types import Emotion, JobId
@@ -28,7 +28,7 @@ from realtime.types import Emotion, JobId
 log = logging.getLogger(__name__)
 
 LANGUAGES = ("zh", "en")
-LEVEL = "standard"
+ABOUT_LEVEL = {"standard": "float32", "fast": "vocoder in int8"}
 CACHED_READINGS = 128
 CACHED_SCORE_BYTES = 16 << 20
 """About a hundred lines: a plan and the job that follows it need the same ones."""
@@ -70,8 +70,8 @@ class SambertEngine:
     def start(self, job: Job) -> None:
         """Take a job. Raises `UnknownVoice`, `BadOption` or `BadText` for what it can't speak."""
         voice = self._check(job.voice, job.language, job.speed)
-        if job.level not in ("", LEVEL):
-            raise BadOption(f"engine sambert has no quality level {job.level!r}; there is: {LEVEL}")
+        if job.level and job.level not in voice.levels:
+            raise BadOption(f"voice {voice.name} has no quality level {job.level!r}; there are: {', '.join(voice.levels)}")
         if len(job.text) > MAX_TEXT:
             raise BadText(f"a text of {len(job.text)} characters; engine sambert takes {MAX_TEXT} at once")
         if not 0 <= job.start <= len(job.text):
@@ -98,7 +98,10 @@ class SambertEngine:
         self._speeches.pop(job_id, None)
 
     def adjust(self, job_id: JobId, level: str) -> None:
-        """There is only one level."""
+        """Change a running job's level from its next chunk on; levels that its voice lacks are ignored."""
+        speech = self._speeches.get(job_id)
+        if speech is not None and level in speech.voice.levels:
+            speech.use_level(level)
 
     def _work(self, speech: JobSpeech) -> list[EngineEvent]:
         events: list[EngineEvent] = []
@@ -239,12 +242,15 @@ class SambertEngine:
             for voice in self._voices.values()
         )
         first = next(iter(self._voices.values()))
+        # A level is offered if every voice has it.
+        levels = [level for level in LEVELS if all(level in voice.levels for voice in self._voices.values())]
         return EngineInfo(
             name="sambert",
             sample_rate=first.sample_rate,
             languages=LANGUAGES,
             voices=voices,
-            levels=(QualityLevel(LEVEL),),
+            levels=tuple(QualityLevel(level, description=ABOUT_LEVEL[level]) for level in levels),
+            can_adjust=len(levels) > 1,
             capacity=self._options.capacity,
             text_form="plain",
             can_plan=True,

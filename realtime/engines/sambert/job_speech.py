@@ -12,7 +12,7 @@ from realtime.engines.base import Chunk, Job
 from realtime.engines.sambert.frontend.lines import Line
 from realtime.engines.sambert.line_speech import LineSpeech
 from realtime.engines.sambert.timeline import line_words, symbol_at
-from realtime.engines.sambert.voice import Manner, Score, Voice
+from realtime.engines.sambert.voice import LEVELS, Manner, Score, Voice
 from realtime.types import Span, WordTime
 
 Array = npt.NDArray[np.float32]
@@ -39,6 +39,7 @@ class JobSpeech:
 
     def __init__(self, job: Job, voice: Voice, manner: Manner, order: float) -> None:
         self.job, self.voice, self.manner, self._order = job, voice, manner, order
+        self.level = job.level or LEVELS[0]
         self.stage = Stage.READ
         self.unspoken = 0
         self.emitted = 0
@@ -61,6 +62,12 @@ class JobSpeech:
         """Frames of the next chunk."""
         seconds = CHUNK_S[min(self._chunks, len(CHUNK_S) - 1)]
         return max(1, round(seconds * self.voice.sample_rate / self.voice.hop))
+
+    def use_level(self, level: str) -> None:
+        """Change the quality level from the next chunk on."""
+        self.level = level
+        if self.line is not None:
+            self.line.use_level(level)
 
     # --- stages ---
 
@@ -96,7 +103,7 @@ class JobSpeech:
         # Each character range ends where its symbol does.
         self._ends += [(offset + int(starts[i]) * hop, span.end) for i, span in enumerate(line.spans()) if int(starts[i]) >= start_frame]
         self._is_fading = start_frame > 0
-        self.line = LineSpeech(self.voice, score, start_frame, self.job.seed)
+        self.line = LineSpeech(self.voice, score, start_frame, self.job.seed, self.level)
         self.stage = Stage.SPEAK
 
     def next_chunk(self) -> Chunk | None:

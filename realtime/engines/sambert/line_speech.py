@@ -26,14 +26,14 @@ SHORT_TAIL_FRAMES = 6
 class LineSpeech:
     """State of one line. Feed it decoder frames (`state` says which step is next), take samples."""
 
-    def __init__(self, voice: Voice, score: Score, start_frame: int, seed: int) -> None:
+    def __init__(self, voice: Voice, score: Score, start_frame: int, seed: int, level: str) -> None:
         r = voice.acoustic.outputs_per_step
         settle = min(SETTLE_STEPS, max(4, score.band)) if start_frame else 0
         first = max(0, start_frame // r - settle)
         self._voice, self._r = voice, r
         self.state: DecoderState = voice.decoder_state(score, voice.memory(score), first)
         self._postnet = voice.postnet_stream(score.frames - first * r)
-        self._vocoder = voice.vocoder_stream(seed)
+        self._vocoder = voice.vocoder_stream(seed, level)
         self._lookahead = context_frames(voice.vocoder)[1]
         self._total = score.frames - first * r
         lead = start_frame - first * r
@@ -55,6 +55,10 @@ class LineSpeech:
     def is_decoded(self) -> bool:
         """Whether no more decoder steps are needed."""
         return self.state.is_done
+
+    def use_level(self, level: str) -> None:
+        """Vocode at another quality level from the next chunk on."""
+        self._vocoder.use(self._voice.vocoder_graph(level))
 
     def wants_frames(self, chunk: int) -> bool:
         """Whether more decoder steps are needed before a chunk of `chunk` frames can be made."""

@@ -41,7 +41,4 @@ def _mel(voice: Voice, score: Score) -> Array:
     """A line's mel [L,bands]: decoder and postnet, no vocoder."""
     if not score.frames:
         return np.zeros((0, voice.acoustic.mel_bands), np.float32)
-    state, stream, parts = voice.decoder_state(score, voice.memory(score)), voice.postnet_stream(score.frames), []
-    while not state.is_done:
-        parts.append(stream.push(voice.decoder.step([state])[0]))
-    return np.concatenate(parts)[:, : voice.acoustic.mel_bands]
+    return voice.mel_of(score)[:, : voice.acoustic.mel_bands]

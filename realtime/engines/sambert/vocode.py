@@ -25,6 +25,10 @@ class VocoderStream(Protocol):
         """mel [n,rows] in order (rows: the mel bands, for NSF also F0 in Hz and voicing) -> as many samples as are final."""
         ...
 
+    def use(self, graph: Graph) -> None:
+        """Go on with another graph of the same generator (another precision); the state stays."""
+        ...
+
 
 def context_frames(dims: VocoderDims) -> tuple[int, int]:
     """(past, future) frames that a sample of a generator can depend on, rounded up; counted back from the output.
@@ -57,6 +61,10 @@ class CausalStream:
             name: np.zeros([d or 1 for d in shape], np.float32) for name, shape in graph.inputs.items() if name not in ("x", "excitation")
         }
 
+    def use(self, graph: Graph) -> None:
+        """See `VocoderStream`."""
+        self._graph = graph
+
     def push(self, mel: Array, is_last: bool = False) -> Array:
         """See `VocoderStream`; every frame's samples come at once."""
         if not mel.shape[0]:
@@ -80,6 +88,10 @@ class WindowStream:
         self._mel = np.zeros((0, dims.in_channels), np.float32)
         self._excitation = np.zeros(0, np.float32)
         self._before = 0
+
+    def use(self, graph: Graph) -> None:
+        """See `VocoderStream`."""
+        self._graph = graph
 
     def push(self, mel: Array, is_last: bool = False) -> Array:
         """See `VocoderStream`; samples come `context` frames behind, all of them with the last frame."""

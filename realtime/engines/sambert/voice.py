@@ -27,6 +27,9 @@ from realtime.models import manifest
 
 Array = npt.NDArray[np.float32]
 
+FAST_VOCODER = "vocoder_int8"
+"""An extra graph that some voices have: the level `fast`."""
+LEVELS = ("standard", "fast")
 GRAPHS = ("text_encoder", "variance", "durations", "memory", "decoder_step", "postnet", "vocoder")
 NEUTRAL = "emotion_neutral"
 
@@ -101,13 +104,19 @@ class Voice:
         if about.engine != "sambert":
             raise ModelMissing(f"{folder}: exported for engine {about.engine!r}, not sambert")
         loops = {"durations", "decoder_step", "memory", "postnet"}
-        graphs = {name: open_graph(folder / f"{name}.onnx", 1 if name in loops else threads, runtime) for name in GRAPHS}
+        names = (*GRAPHS, FAST_VOCODER) if f"{FAST_VOCODER}.onnx" in about.files else GRAPHS
+        graphs = {name: open_graph(folder / f"{name}.onnx", 1 if name in loops else threads, runtime) for name in names}
         try:
             with np.load(folder / "constants.npz", allow_pickle=False) as opened:
                 constants = {name: opened[name] for name in opened.files}
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise ModelMissing(f"{folder / 'constants.npz'}: not readable ({error}); export the voice again") from error
         return cls(about, graphs, constants)
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Quality levels, best first."""
+        return LEVELS if FAST_VOCODER in self.graphs else LEVELS[:1]
 
     @property
     def hop(self) -> int:
@@ -173,13 +182,27 @@ class Voice:
         """The postnet for a line of `frames` frames."""
         return PostnetStream(self.graphs["postnet"], frames, self.postnet_delay)
 
-    def vocoder_stream(self, seed: int) -> VocoderStream:
+    def vocoder_graph(self, level: str) -> Graph:
+        """The generator at a quality level; state fits all levels, so it may change between chunks."""
+        return self.graphs[FAST_VOCODER if level == LEVELS[1] else "vocoder"]
+
+    def vocoder_stream(self, seed: int, level: str = LEVELS[0]) -> VocoderStream:
         """The generator for a line; `seed` fixes the random phases and noise of NSF voices."""
-        source = None
-        if self.vocoder.is_nsf:
-            weight, bias = self._constants["source_weight"], float(self._constants["source_bias"][0])
-            source = SineSource(weight, bias, self.vocoder.sampling_rate, self.hop, seed)
-        return open_stream(self.graphs["vocoder"], self.vocoder, source)
+        return open_stream(self.vocoder_graph(level), self.vocoder, self.sine_source(seed))
+
+    def sine_source(self, seed: int) -> SineSource | None:
+        """What excites the generator of an NSF voice; None for others."""
+        if not self.vocoder.is_nsf:
+            return None
+        weight, bias = self._constants["source_weight"], float(self._constants["source_bias"][0])
+        return SineSource(weight, bias, self.vocoder.sampling_rate, self.hop, seed)
+
+    def mel_of(self, score: Score) -> Array:
+        """A line's whole mel [L,num_mels]: decoder and postnet, no sound."""
+        state, stream, parts = self.decoder_state(score, self.memory(score)), self.postnet_stream(score.frames), []
+        while not state.is_done:
+            parts.append(self.decoder.step([state])[0])
+        return stream.push(np.concatenate(parts))
 
     def vocoder_input(self, mel: Array) -> Array:
         """mel [n,num_mels] as the acoustic model makes it -> what the vocoder takes (F0 in Hz for NSF voices)."""

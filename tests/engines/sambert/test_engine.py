@@ -320,3 +320,27 @@ def test_reload_finds_new_voices_and_refuses_mixed_rates(tiny_models: Path, expo
     with pytest.raises(BadOption, match="share one sample rate"):
         subject.reload()
     subject.close()
+
+
+def test_the_int8_level_is_another_sound_of_the_same_length_and_does_not_depend_on_the_cut(
+    export_tiny: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = engine(export_tiny(int8="yes"))
+    assert [level.name for level in subject.info.levels] == ["standard", "fast"] and subject.info.can_adjust
+    best = sound(run(subject, job("你好，世界"))["a"])
+    fast = sound(run(subject, job("你好，世界", level="fast"))["a"])
+    assert best.shape == fast.shape and 0 < np.abs(best - fast).max()
+    subject.start(job("你好，世界"))
+    parts: list[Any] = []
+    while not parts:
+        parts += [event.samples for event in subject.step() if isinstance(event, Chunk)]
+    subject.adjust("a", "fast")
+    subject.adjust("a", "unknown")
+    subject.adjust("nobody", "fast")
+    while not isinstance((events := subject.step() or [None])[-1], Done):
+        parts += [event.samples for event in events if isinstance(event, Chunk)]
+    parts += [event.samples for event in events if isinstance(event, Chunk)]
+    mixed = np.concatenate(parts)
+    assert np.array_equal(mixed[: len(parts[0])], best[: len(parts[0])]) and mixed.shape == best.shape
+    monkeypatch.setattr(job_speech, "CHUNK_S", (1000.0,))
+    assert np.abs(sound(run(subject, job("你好，世界", level="fast"))["a"]) - fast).max() <= 1e-4

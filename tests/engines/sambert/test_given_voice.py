@@ -15,7 +15,11 @@ from realtime.engines.sambert.engine import SambertEngine, load
 from realtime.types import WordTime
 
 ROOT = Path(__file__).resolve().parents[3]
-TEXTS = ("您好，我们可以帮您，请问有什么问题，我将尽力解答。", "今天天气很好，大家去公园看花，晚上吃饭，明天休息。", "北京，上海，广州，都是大城市。")
+TEXTS = (
+    "您好，我们可以帮您，请问有什么问题，我将尽力解答。",
+    "今天天气很好，大家去公园看花，晚上吃饭，明天休息。",
+    "北京，上海，广州，都是大城市。",
+)
 HOP = 80  # 5 ms at 16 kHz
 
 

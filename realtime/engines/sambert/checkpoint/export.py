@@ -26,11 +26,12 @@ from realtime.engines.sambert.checkpoint.layers import parts
 from realtime.engines.sambert.checkpoint.load import load_strict
 from realtime.engines.sambert.checkpoint.measure import measure_export
 from realtime.engines.sambert.checkpoint.normed import NormedWeight
+from realtime.engines.sambert.checkpoint.quantize import MIN_CHANNELS, quantize_vocoder
 from realtime.engines.sambert.voice import Voice
 from realtime.errors import BadOption, ModelMissing
 from realtime.models import manifest
 
-OPTIONS = {"name", "am", "voc", "licence", "revision", "emotions"}
+OPTIONS = {"name", "am", "voc", "licence", "revision", "emotions", "int8"}
 # Through the published service, voices called `_emo` take these; other voices have one manner.
 EMO_VOICE_EMOTIONS = ("neutral", "happy", "angry", "sad", "fear", "hate", "surprise")
 
@@ -39,7 +40,8 @@ def export(snapshots: Mapping[str, Path], out: Path, options: Mapping[str, Any])
     """Export the voices of an archive into `out/<voice>`.
 
     Options: `name` (only this voice, or the name for an `am`/`voc` pair), `am` and `voc` (two folders instead of an archive's layout),
-    `licence`, `revision` (recorded), `emotions` (comma-separated, instead of what the voice's name tells).
+    `licence`, `revision` (recorded), `emotions` (comma-separated, instead of what the voice's name tells), `int8` (`yes`, `no`, `auto`:
+    a second, faster vocoder; auto makes one where it pays).
     Raises `ModelMissing` for files that are missing or wrong, `BadOption` for unknown options.
     """
     for key in options:
@@ -86,6 +88,8 @@ def export_voice(archive: VoiceArchive, out: Path, options: Mapping[str, Any]) -
             about = manifest.write(draft, _manifest(archive, model, {}, options))
             figures = measure_export(model, generator, Voice.load(draft))
             progress.advance(task)
+            if _wants_int8(options, archive):
+                quantize_vocoder(draft, Voice.load(draft))
             manifest.write(draft, replace(about, details={**about.details, "difference_to_torch": figures}))
             progress.advance(task)
         target = out / archive.name
@@ -96,6 +100,13 @@ def export_voice(archive: VoiceArchive, out: Path, options: Mapping[str, Any]) -
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return target
+
+
+def _wants_int8(options: Mapping[str, Any], archive: VoiceArchive) -> bool:
+    wish = str(options.get("int8") or "auto")
+    if wish not in ("yes", "no", "auto"):
+        raise BadOption(f"export option int8 is yes, no or auto, not {wish!r}")
+    return wish == "yes" or (wish == "auto" and archive.vocoder.channels >= MIN_CHANNELS)
 
 
 def constants(model: AcousticModel, generator: Generator, archive: VoiceArchive) -> dict[str, Any]:
