@@ -29,6 +29,8 @@ VOICES = {"zh": "cmn", "en": "en-us"}
 FAILED = 0xFFFFFFFF
 ANSWER_S = 3.0
 """A sentence takes some 20 ms. Guess with room for a loaded machine; then the process is replaced."""
+START_S = 10.0
+"""To start the process: 0.3 s on an idle machine."""
 MAX_BYTES = 4 << 20
 _Receive = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
@@ -50,7 +52,7 @@ class LocalVoice:
             if self.is_missing:
                 raise CallFailed("espeak-ng is not installed; run: pip install 'realtime-voice[espeak]'")
             try:
-                async with asyncio.timeout(ANSWER_S):
+                async with asyncio.timeout(ANSWER_S if self._process is not None else START_S):
                     return await self._ask(text, language)
             except (TimeoutError, OSError, EOFError) as error:  # IncompleteReadError is an EOFError
                 await self._stop()

@@ -111,7 +111,7 @@ class Saying:
             self._is_complete = not self._is_stopped.is_set()
             for task in (*helpers, speaking, stopping):
                 task.cancel()
-        return await self._finish()
+        return self._finish()
 
     def stop(self) -> None:
         """Barge-in: nothing more of it goes to the caller from this moment on."""
@@ -198,7 +198,7 @@ class Saying:
 
     async def _locally(self) -> None:
         """Say what is left by other means, sentence by sentence."""
-        await self._leave_service()
+        self._leave_service()
         self._record.takeovers += 1
         start = self._heard_by_service()
         if start == 0 and self._options.prompt is not None:
@@ -213,7 +213,7 @@ class Saying:
         async for at, sentence in self._sentences(start):
             self._play_local(await self._spoken_here(sentence), at + len(sentence), "local")
 
-    async def _leave_service(self) -> None:
+    def _leave_service(self) -> None:
         """Stop the utterance, keep what is queued of it: it ends at a word at best, and its words tell what was heard."""
         utterance = self._utterance
         if utterance is None:
@@ -224,7 +224,7 @@ class Saying:
         whole = [round(word.end_ms * RATE / 1000) for word in words if round(word.end_ms * RATE / 1000) <= received]
         self._service_end = max([*whole, min(received, self._position())])
         self._call.cut(self._base + self._service_end)
-        await utterance.cancel()
+        self._voices.service.leave(utterance, self._position())
 
     def _heard_by_service(self) -> int:
         """Characters that the service's sound, up to where it was cut, covers."""
@@ -269,13 +269,12 @@ class Saying:
         while self._call.queued and self._call.hung_up is None:  # noqa: ASYNC110  # asked rarely, and no network tells it better
             await asyncio.sleep(min(0.2, max(WATCH_S, self._call.queued / RATE)))
 
-    async def _finish(self) -> Said:
+    def _finish(self) -> Said:
         heard = self._heard_samples
         utterance = self._utterance
         if utterance is not None:
-            await utterance.played(self._position())  # the service learns where the listener was before it is told to stop
-            if not utterance.is_over:
-                await utterance.cancel()
+            if not utterance.is_over and self._service_end is None:
+                self._voices.service.leave(utterance, self._position())
             underruns = utterance.underruns
             self._record.underruns, self._record.underrun_ms = underruns.count, underruns.total_ms
             self._record.engines = {name: round(seconds, 2) for name, seconds in utterance.audio_s_by_engine.items()}

@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Callable
 
-from realtime_client import Client, connect
+from realtime_client import Client, Utterance, connect
 
 from realtime.errors import RealtimeError
 
@@ -27,6 +27,7 @@ class Service:
         self.last_error = ""
         self._task: asyncio.Task[None] | None = None
         self._tried = asyncio.Event()
+        self._leaving: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
         return f"<Service {self.url} {'reached' if self.is_there else self.last_error or 'not tried'}>"
@@ -41,8 +42,18 @@ class Service:
         self._task = asyncio.create_task(self._keep())
         await self._tried.wait()
 
+    def leave(self, utterance: Utterance, position: int) -> None:
+        """Tell the service that an utterance is over for us and how far its listener was (samples). Nobody waits for the answer: a
+        service that stalls takes seconds, and there is a caller on the line."""
+        task = asyncio.create_task(_leave(utterance, position))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
     async def aclose(self) -> None:
         """Hang up."""
+        for task in self._leaving:
+            task.cancel()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -67,3 +78,8 @@ class Service:
         self._tried.set()
         for told in self.on_connected:
             told()
+
+
+async def _leave(utterance: Utterance, position: int) -> None:
+    await utterance.played(position)
+    await utterance.cancel()

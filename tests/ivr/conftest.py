@@ -8,14 +8,24 @@ import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 import wave
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from realtime_ivr.call import Call, CallInfo, Digit, Direction, HangUpSide, HungUp, MarkHeard
+from realtime_ivr.playout import Playout
+from realtime_ivr.sounds import from_call
+
+from realtime.types import Codec
 
 MODULES = "/usr/lib/baresip/modules"
 CONFIG = """\
@@ -130,6 +140,52 @@ class Phone:
             self._changed.set()
 
 
+SERVICE = """\
+chain = ["beacon", "slow"]
+[server]
+port = {port}
+data_dir = "{data}"
+[engines.beacon]
+options = {{ chunk_ms = 200 }}
+[engines.slow]
+factory = "beacon"
+options = {{ name = "slow", chunk_ms = 200, rate_factor = 0.6, voices = ["beacon-b"] }}
+"""
+
+
+@pytest.fixture(scope="session")
+def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service in a process of its own, for all tests of a run: voice beacon-a at once, beacon-b at 0.6 of the clock's pace."""
+    folder = tmp_path_factory.mktemp("service")
+    port = free_port(socket.SOCK_STREAM)
+    (folder / "service.toml").write_text(SERVICE.format(port=port, data=folder / "data"))
+    url = f"http://127.0.0.1:{port}"
+    with (folder / "log").open("wb") as log:
+        command = [sys.executable, "-m", "realtime", "serve", "--config", str(folder / "service.toml")]
+        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while not _is_ready(url):
+            assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()[-2000:]
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url + "/ready", timeout=2) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
 MakePhone = Callable[..., Awaitable[Phone]]
 
 
@@ -187,3 +243,76 @@ async def _phone(folder: Path, answers: bool, says: npt.NDArray[np.int16] | None
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+class FakeCall(Call):
+    """A call without a network: its caller hears 20 ms every `tick_s`, and what he heard is in `heard`."""
+
+    def __init__(self, encoding: Codec = Codec.MULAW, tick_s: float = 0.002) -> None:
+        super().__init__(CallInfo("fake", "fake", Direction.INCOMING, "sip:caller@here", "sip:us@here"), encoding)
+        self.frames: list[bytes] = []
+        self.transferred: list[str] = []
+        self._playout = Playout(encoding)
+        self._tick_s = tick_s
+        self._clock = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while self.hung_up is None:
+            await asyncio.sleep(self._tick_s)
+            frame = self._playout.next_frame()
+            if frame is not None:
+                self.frames.append(frame)
+            self._report()
+
+    @property
+    def heard(self) -> npt.NDArray[np.int16]:
+        return from_call(b"".join(self.frames), self.encoding)
+
+    def press(self, keys: str) -> None:
+        for key in keys:
+            self.emit(Digit(key))
+
+    async def hang_up(self, reason: str = "") -> None:
+        self.emit(HungUp(HangUpSide.FLOW, reason))
+        self._clock.cancel()
+
+    def gone(self) -> None:
+        self.emit(HungUp(HangUpSide.CALLER))
+        self._clock.cancel()
+
+    async def transfer(self, target: str) -> None:
+        self.transferred.append(target)
+        self.emit(HungUp(HangUpSide.FLOW, "transferred"))
+
+    def play(self, payload: bytes) -> None:
+        self._playout.push(payload)
+
+    def mark(self, name: str) -> None:
+        self._playout.mark(name)
+
+    def clear(self) -> int:
+        forgotten = self._playout.clear()
+        self._report()
+        return forgotten
+
+    def cut(self, position: int) -> None:
+        self._playout.cut(position)
+
+    @property
+    def played(self) -> int:
+        return self._playout.played
+
+    @property
+    def queued(self) -> int:
+        return self._playout.queued
+
+    def _report(self) -> None:
+        for name in self._playout.marks_passed():
+            if name:
+                self.emit(MarkHeard(name))
+
+
+@pytest.fixture
+def fake_call() -> Callable[..., FakeCall]:
+    """`fake_call(encoding, tick_s)`, within a running loop."""
+    return FakeCall

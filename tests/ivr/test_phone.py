@@ -20,7 +20,7 @@ from realtime_ivr.errors import CallFailed
 from realtime_ivr.flow import Flow, make_flow
 from realtime_ivr.local_voice import LocalVoice
 from realtime_ivr.pacer import Pacer
-from realtime_ivr.prompts import PromptStore
+from realtime_ivr.prompts import Manners, PromptStore
 from realtime_ivr.runner import Program
 from realtime_ivr.saying import Voices
 from realtime_ivr.service import Service
@@ -59,6 +59,7 @@ class Office:
         return np.concatenate([MULAW_DECODE[np.frombuffer(frame, np.uint8)] for _, frame in self.sent])
 
 
+MakePhone = Callable[..., Awaitable[Any]]
 OpenOffice = Callable[..., AbstractAsyncContextManager[Office]]
 
 
@@ -106,15 +107,18 @@ def best_match(sent: Pcm, heard: Pcm) -> tuple[float, int]:
     return float(speech @ part / np.sqrt((speech @ speech) * (part @ part) + 1e-9)), shift
 
 
+FAST = Manners(speed=2.0)
 TEXT = "Your balance is twelve thousand yuan. Thank you for calling."
 
 
-async def test_the_phone_hears_what_the_service_said_whole_and_in_one_piece(serve, make_phone, office: OpenOffice) -> None:
+async def test_the_phone_hears_what_the_service_said_whole_and_in_one_piece(
+    service_url: str, make_phone: MakePhone, office: OpenOffice
+) -> None:
     async def program(session: Session) -> None:
-        await session.say(TEXT)
+        await session.say(TEXT, manners=FAST)
         await session.pause(0.3)
 
-    async with serve() as running, office(program, running.url) as ivr:
+    async with office(program, service_url) as ivr:
         phone = await make_phone()
         await phone.dial(ivr.uri)
         await phone.wait_for("CALL_CLOSED", 30)
@@ -129,12 +133,14 @@ async def test_the_phone_hears_what_the_service_said_whole_and_in_one_piece(serv
 
 
 @pytest.mark.parametrize("codec", ["pcma/8000/1"])
-async def test_a_phone_that_speaks_a_law_only_is_served_in_a_law(serve, make_phone, office: OpenOffice, codec: str) -> None:
+async def test_a_phone_that_speaks_a_law_only_is_served_in_a_law(
+    service_url: str, make_phone: MakePhone, office: OpenOffice, codec: str
+) -> None:
     async def program(session: Session) -> None:
-        await session.say("Good morning to you.")
+        await session.say("Good morning to you.", manners=FAST)
         await session.pause(0.3)
 
-    async with serve() as running, office(program, running.url) as ivr:
+    async with office(program, service_url) as ivr:
         phone = await make_phone(codecs=codec)
         await phone.dial(ivr.uri)
         await phone.wait_for("CALL_CLOSED", 30)
@@ -145,6 +151,7 @@ async def test_a_phone_that_speaks_a_law_only_is_served_in_a_law(serve, make_pho
 MENU = {
     "name": "menu",
     "start": "main",
+    "voices": {"en": {"speed": 2.0}},
     "steps": {
         "main": {
             "menu": "For your balance press one, for other things press two.",
@@ -159,12 +166,14 @@ MENU = {
 }
 
 
-async def test_a_key_in_mid_sentence_stops_it_within_60_ms_and_is_served(serve, make_phone, office: OpenOffice) -> None:
-    async with serve() as running, office(MENU, running.url) as ivr:
+async def test_a_key_in_mid_sentence_stops_it_within_60_ms_and_is_served(
+    service_url: str, make_phone: MakePhone, office: OpenOffice
+) -> None:
+    async with office(MENU, service_url) as ivr:
         phone = await make_phone()
         await phone.dial(ivr.uri)
         await phone.wait_for("CALL_ESTABLISHED")
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(1.0)
         pressed: list[float] = []
         call = ivr.calls[0]
         emit = call.emit
@@ -184,8 +193,8 @@ async def test_a_key_in_mid_sentence_stops_it_within_60_ms_and_is_served(serve, 
     assert [one["step"] for one in record["path"]] == ["main", "balance", "tell", "bye"]
 
 
-async def test_digits_keyed_in_come_back_as_they_were(serve, make_phone, office: OpenOffice) -> None:
-    async with serve() as running, office(MENU, running.url) as ivr:
+async def test_digits_keyed_in_come_back_as_they_were(service_url: str, make_phone: MakePhone, office: OpenOffice) -> None:
+    async with office(MENU, service_url) as ivr:
         phone = await make_phone()
         await phone.dial(ivr.uri)
         await phone.wait_for("CALL_ESTABLISHED")
@@ -198,9 +207,9 @@ async def test_digits_keyed_in_come_back_as_they_were(serve, make_phone, office:
         assert "You said 4 7 1 1." in decode(phone.heard() / 32768, 8000)
 
 
-async def test_the_phone_is_called_and_hears_the_reminder(serve, make_phone, office: OpenOffice) -> None:
-    flow = {"name": "reminder", "start": "a", "steps": {"a": {"hang_up": "Your appointment is at nine."}}}
-    async with serve() as running, office(flow, running.url) as ivr:
+async def test_the_phone_is_called_and_hears_the_reminder(service_url: str, make_phone: MakePhone, office: OpenOffice) -> None:
+    flow = {"name": "reminder", "start": "a", "voices": {"en": {"speed": 2.0}}, "steps": {"a": {"hang_up": "Your appointment is at nine."}}}
+    async with office(flow, service_url) as ivr:
         phone = await make_phone()
         call = await ivr.sip.dial(phone.uri)
         record = await ivr.desk.serve(call)
@@ -209,11 +218,11 @@ async def test_the_phone_is_called_and_hears_the_reminder(serve, make_phone, off
         assert record["direction"] == "outgoing"
 
 
-async def test_keys_go_out_as_telephone_events(serve, make_phone, office: OpenOffice) -> None:
+async def test_keys_go_out_as_telephone_events(service_url: str, make_phone: MakePhone, office: OpenOffice) -> None:
     async def silent(session: Session) -> None:
         await session.pause(30)
 
-    async with serve() as running, office(silent, running.url) as ivr:
+    async with office(silent, service_url) as ivr:
         phone = await make_phone()
         call = await ivr.sip.dial(phone.uri)
         await call.send_digits("15#")
@@ -229,11 +238,13 @@ async def quiet(session: Session) -> None:
 
 
 @pytest.mark.parametrize("stage", ["ringing", "at once", "first words", "in mid-sentence"])
-async def test_the_phone_hangs_up_at_any_stage_and_nothing_is_left(serve, make_phone, office: OpenOffice, stage: str) -> None:
+async def test_the_phone_hangs_up_at_any_stage_and_nothing_is_left(
+    service_url: str, make_phone: MakePhone, office: OpenOffice, stage: str
+) -> None:
     async def slow(session: Session) -> None:
         await quiet(session)
 
-    async with serve() as running, office(slow, running.url) as ivr:
+    async with office(slow, service_url) as ivr:
         if stage == "ringing":
             ivr.sip._on_call = _ring_only(ivr)
         phone = await make_phone()
@@ -267,8 +278,8 @@ async def _until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_we_hang_up_while_it_rings_and_after_the_answer(serve, make_phone, office: OpenOffice) -> None:
-    async with serve() as running, office(quiet, running.url) as ivr:
+async def test_we_hang_up_while_it_rings_and_after_the_answer(service_url: str, make_phone: MakePhone, office: OpenOffice) -> None:
+    async with office(quiet, service_url) as ivr:
         phone = await make_phone(answers=False)
         with pytest.raises(CallFailed, match="nobody answered"):
             await ivr.sip.dial(phone.uri, ring_s=0.5)
@@ -282,7 +293,7 @@ async def test_we_hang_up_while_it_rings_and_after_the_answer(serve, make_phone,
         await phone.wait_for("CALL_CLOSED")
 
 
-async def test_both_legs_are_recorded(serve, make_phone, office: OpenOffice, tmp_path: Path) -> None:
+async def test_both_legs_are_recorded(service_url: str, make_phone: MakePhone, office: OpenOffice, tmp_path: Path) -> None:
     import soundfile
 
     async def program(session: Session) -> None:
@@ -290,7 +301,7 @@ async def test_both_legs_are_recorded(serve, make_phone, office: OpenOffice, tmp
         await session.pause(0.5)
 
     tone = (6000 * np.sin(2 * np.pi * 440 * np.arange(8000 * 30) / 8000)).astype(np.int16)
-    async with serve() as running, office(program, running.url, recordings=tmp_path / "wav") as ivr:
+    async with office(program, service_url, recordings=tmp_path / "wav") as ivr:
         phone = await make_phone(says=tone)
         await phone.dial(ivr.uri)
         await phone.wait_for("CALL_CLOSED", 30)
