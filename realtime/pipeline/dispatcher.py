@@ -247,6 +247,8 @@ class Dispatcher:
         task, attempt = found
         if isinstance(what, Chunk):
             self._on_chunk(task, attempt, what, now)
+        elif isinstance(what, Done) and what.samples > attempt.native_samples:
+            self._on_failed(task, attempt, act.Reason.GARBAGE, "its last chunk is missing", now)
         elif isinstance(what, Done):
             self._on_done(task, attempt, now)
         else:
