@@ -105,10 +105,14 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The job's sound is complete: `samples` in all. Zero samples means that nothing in the text was speakable."""
+    """The job's sound is complete: `samples` in all. Zero samples means that nothing in the text was speakable.
+
+    `unspoken` counts the characters that the engine has no sound for and left out, where it counts them.
+    """
 
     job_id: JobId
     samples: int
+    unspoken: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,8 +203,8 @@ def _to_fields(message: Message, pcm: str) -> tuple[list[Any], Payload]:
     match message:
         case Spoken(Chunk() as chunk):
             return _chunk_fields(chunk, pcm)
-        case Spoken(Done(job_id, samples)):
-            return ["done", job_id, samples], b""
+        case Spoken(Done(job_id, samples, unspoken)):
+            return ["done", job_id, samples, unspoken], b""
         case Spoken(Failed(job_id, code, text)):
             return ["failed", job_id, code, text], b""
         case PlanAnswer(reply=PlanReply() as reply):

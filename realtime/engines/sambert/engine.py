@@ -117,7 +117,7 @@ class SambertEngine:
                 events += [chunk] if chunk is not None else []
         if speech.stage is Stage.OVER:
             del self._speeches[speech.job.id]
-            events.append(Done(speech.job.id, speech.emitted))
+            events.append(Done(speech.job.id, speech.emitted, speech.unspoken))
         return events
 
     def _decode(self, speech: JobSpeech) -> bool:

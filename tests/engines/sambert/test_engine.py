@@ -199,12 +199,12 @@ def test_continuation_settles_on_the_sound_of_the_whole(tiny_models: Path) -> No
 
 @pytest.mark.parametrize("text", ["", "。。。", "😀", "  \n", "！？"])
 def test_text_without_anything_to_say_is_done_at_once(text: str, tiny_models: Path) -> None:
-    assert run(engine(tiny_models), job(text))["a"] == [Done("a", 0)]
+    assert run(engine(tiny_models), job(text))["a"] == [Done("a", 0, text.count("😀"))]
 
 
 def test_characters_that_cannot_be_spoken_are_counted(tiny_models: Path) -> None:
     subject = engine(tiny_models)
-    run(subject, job("你好😀😀"))
+    assert run(subject, job("你好😀😀"))["a"][-1].unspoken == 2
     assert subject.unspoken == 2
 
 
