@@ -78,18 +78,18 @@ const WORDS = {
   ended: ['Finished.', '朗读完毕。'],
   stopped: ['Stopped. Heard: {heard} of {all} characters.', '已停止。已听到 {all} 个字符中的 {heard} 个。'],
   failed: ['The service gave up: {reason}', '服务出错：{reason}'],
-  retryAfter: ['Try again in {seconds} s.', '请在 {seconds} 秒后重试。'],
+  failedFor: ['The service gave up: {reason} Try again in {seconds} s.', '服务出错：{reason} 请在 {seconds} 秒后重试。'],
   lost: ['The connection was lost. The rest is spoken when it is back.', '连接已断开，恢复后继续朗读。'],
   resumed: ['The connection is back; the speech goes on.', '连接已恢复，继续朗读。'],
   switched: ['{from} → {to}: {reason}', '{from} → {to}：{reason}'],
-  predicted_miss: ['it would have been late', '预计来不及'],
-  stalled: ['it stood still', '停滞'],
-  worker_lost: ['its process died', '进程已死'],
-  engine_failed: ['it raised an error', '引擎报错'],
-  garbage_reason: ['it made noise', '输出异常'],
-  breaker_open: ['its breaker is open', '熔断器断开'],
-  overloaded: ['it is overloaded', '过载'],
-  recovered: ['back to the better engine', '恢复到更好的引擎'],
+  reason_predicted_miss: ['it would have been late', '预计来不及'],
+  reason_stalled: ['it stood still', '停滞'],
+  reason_worker_lost: ['its process died', '进程已死'],
+  reason_engine_failed: ['it raised an error', '引擎报错'],
+  reason_garbage: ['it made noise', '输出异常'],
+  reason_breaker_open: ['its breaker is open', '熔断器断开'],
+  reason_overloaded: ['it is overloaded', '过载'],
+  reason_recovered: ['back to the better engine', '恢复到更好的引擎'],
   noAudio: ['This browser has no AudioWorklet here. Use HTTPS or http://127.0.0.1.', '此环境不支持 AudioWorklet，请使用 HTTPS 或 http://127.0.0.1。'],
   decodeFailed: ['The sound could not be decoded; PCM is used from now on.', '音频解码失败，之后改用 PCM。'],
   overflow: ['More sound came than the page can hold; some of it is lost.', '收到的音频超出页面容量，部分丢失。'],
@@ -120,6 +120,12 @@ export function t(key, values = {}) {
   const words = Object.hasOwn(WORDS, key) ? WORDS[key][current === 'zh' ? 1 : 0] : key;
   return words.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
 }
+
+/**
+ * Words for why an engine was switched; a reason that is new is shown as it came.
+ * @param {string} code
+ */
+export const reasonWords = (code) => (Object.hasOwn(WORDS, `reason_${code}`) ? t(`reason_${code}`) : code);
 
 /**
  * Switch the whole page.

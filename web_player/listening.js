@@ -1,8 +1,12 @@
 // @ts-check
-/** What a listener experiences of one utterance: first sound, silences, switches; and the marks that tell the service of it. */
-
-import { t } from './i18n.js';
-import { say } from './view.js';
+/**
+ * What a listener experiences of one utterance: first sound, silences, switches; and the marks that tell the service of it.
+ *
+ * @typedef {'first' | 'switch' | 'gap' | 'stop'} MarkKind
+ * @typedef {{ onMark: (kind: MarkKind, label: string) => void,
+ *   onSay: (key: string, values: Record<string, string | number>, kind: 'plain' | 'problem' | 'switch') => void }} ListeningHandlers
+ *   onMark: something to show on a time line; onSay: something to tell, as a key of i18n.js
+ */
 
 /** How often the service hears where the ear is. */
 const MARK_EVERY_MS = 250;
@@ -10,11 +14,11 @@ const MARK_EVERY_MS = 250;
 export class Listening {
   /**
    * @param {import('./utterance.js').Utterance} utterance
-   * @param {(kind: import('./plot.js').Mark['kind'], label: string) => void} onMark
+   * @param {ListeningHandlers} handlers
    */
-  constructor(utterance, onMark) {
+  constructor(utterance, handlers) {
     this._utterance = utterance;
-    this._onMark = onMark;
+    this._handlers = handlers;
     /** From the first text to the first sample that left the audio thread, on the page's clock. @type {number | null} */
     this.ttfaMs = null;
     /** Silences that were the service's fault. */
@@ -45,7 +49,7 @@ export class Listening {
   /** @param {number} now */
   _first(now) {
     this.ttfaMs = now - this._utterance.begunAt;
-    this._onMark('first', t('markFirst'));
+    this._handlers.onMark('first', '');
   }
 
   /** @param {import('./worklet.js').Report} report */
@@ -56,7 +60,7 @@ export class Listening {
     if (report.state === 'ended' || !this._utterance.isOwed(report.gapAt, this._dryAt)) return;
     this.underruns += 1;
     this.underrunMs += lengthMs;
-    this._onMark('gap', t('markGap'));
+    this._handlers.onMark('gap', '');
   }
 
   /** @param {number} heard @param {number} now */
@@ -73,7 +77,7 @@ export class Listening {
     if (!message || message.sample_offset > heard) return;
     this.switches += 1;
     const { from_engine: from, to_engine: to } = message;
-    this._onMark('switch', `${from} → ${to}`);
-    say(t('switched', { from, to, reason: t(message.reason === 'garbage' ? 'garbage_reason' : message.reason) }), 'switch');
+    this._handlers.onMark('switch', `${from} → ${to}`);
+    this._handlers.onSay('switched', { from, to, reason: message.reason }, 'switch');
   }
 }

@@ -5,7 +5,7 @@ import { Api } from './api.js';
 import { Compose } from './compose.js';
 import { Connection } from './connection.js';
 import { canDecodeOpus } from './decoders.js';
-import { preferredLanguage, speakIn, t, uiLanguage } from './i18n.js';
+import { preferredLanguage, reasonWords, speakIn, t, uiLanguage } from './i18n.js';
 import { Panel } from './panel.js';
 import { LeadHistory, drawLead } from './plot.js';
 import { Settings } from './settings.js';
@@ -15,6 +15,8 @@ import { CaptionView, Palette, byId, say, setText, showConnection, showFigures, 
 const KEY_STORE = 'realtime-key';
 /** Pictures per second where motion is to be reduced. */
 const CALM_MS = 500;
+/** Words for marks in the plot that bring none. */
+const MARKS = { first: 'markFirst', gap: 'markGap', stop: 'markStop', switch: 'switches' };
 
 speakIn(preferredLanguage(navigator.languages), document);
 
@@ -45,7 +47,8 @@ const talk = new Talk(connection, settings, {
     byId('stop', HTMLButtonElement).disabled = false;
     say('');
   },
-  onMark: (kind, label) => history.mark({ at: performance.now(), kind, label }),
+  onMark: (kind, label) => history.mark({ at: performance.now(), kind, label: label || t(MARKS[kind]) }),
+  onSay: (key, values, kind) => say(t(key, { ...values, reason: reasonWords(String(values.reason)) }), kind),
   onOver: () => {
     byId('stop', HTMLButtonElement).disabled = true;
     compose.silence();

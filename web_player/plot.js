@@ -4,7 +4,7 @@
  * `LeadHistory` is pure; `drawLead` paints it.
  *
  * @typedef {{ at: number, leadS: number, engine: number }} Point  time in ms, lead in seconds, colour index (-1: silence)
- * @typedef {{ at: number, kind: 'first' | 'switch' | 'gap' | 'stop', label: string }} Mark
+ * @typedef {{ at: number, kind: import('./listening.js').MarkKind, label: string }} Mark
  */
 
 export const WINDOW_MS = 30_000;

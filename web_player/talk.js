@@ -1,31 +1,30 @@
 // @ts-check
 /**
  * One utterance after another, from text to ear: opens them, plays their sound, tells the service what was heard, stops at once, and goes
- * on after a lost connection.
+ * on after a lost connection. Knows nothing of this page: example.html has a page of twenty lines around it.
  *
- * @typedef {{ onBegin: (question: string) => void, onOver: () => void,
- *   onMark: (kind: import('./plot.js').Mark['kind'], label: string) => void }} TalkHandlers
+ * @typedef {import('./listening.js').ListeningHandlers} ListeningHandlers
+ * @typedef {{ onBegin?: (question: string) => void, onOver?: () => void } & Partial<ListeningHandlers>} TalkHandlers
+ * @typedef {{ format: 'opus' | 'pcm', open: () => Omit<import('./utterance.js').OpenOptions, 'format'> }} Choices  asked at each beginning
  */
 
-import { t } from './i18n.js';
 import { Listening } from './listening.js';
 import { Sound } from './sound.js';
 import { Phase, Utterance } from './utterance.js';
-import { say } from './view.js';
 
 export class Talk {
   /**
    * @param {import('./connection.js').Connection} connection
-   * @param {import('./settings.js').Settings} settings
-   * @param {TalkHandlers} handlers
+   * @param {Choices} choices
+   * @param {TalkHandlers} [handlers]
    */
-  constructor(connection, settings, handlers) {
+  constructor(connection, choices, handlers = {}) {
     this._connection = connection;
-    this._settings = settings;
-    this._handlers = handlers;
+    this._choices = choices;
+    this._handlers = { onBegin() {}, onOver() {}, onMark() {}, onSay() {}, ...handlers };
     this._sound = new Sound((report) => this._report(report), () => {
       this.stop();
-      say(t('decodeFailed'), 'problem');
+      this._handlers.onSay('decodeFailed', {}, 'problem');
     });
     /** @type {Utterance | null} */
     this.utterance = null;
@@ -46,20 +45,20 @@ export class Talk {
 
   /**
    * A new utterance; the one before is stopped.
-   * @param {string} question
+   * @param {string} [question] that it answers
    * @returns {Promise<boolean>} whether text may follow
    */
-  async begin(question) {
+  async begin(question = '') {
     this.stop();
     this._begins += 1;
     const turn = this._begins;
-    if (typeof AudioWorkletNode === 'undefined') return refuse(t('noAudio'));
-    const format = await this._sound.open(this._settings.format).catch((error) => refuse(`${t('noAudio')} (${error.message})`));
+    if (typeof AudioWorkletNode === 'undefined') return this._refuse('noAudio');
+    const format = await this._sound.open(this._choices.format).catch(() => this._refuse('noAudio'));
     if (!format || turn !== this._begins) return false;
-    if (this._connection.state !== 'ready') return refuse(t('closed'));
-    const options = { ...this._settings.open(), format };
+    if (this._connection.state !== 'ready') return this._refuse('closed');
+    const options = { ...this._choices.open(), format };
     this.utterance = new Utterance(this._nextId(), options, (message) => this._connection.send(message));
-    this.listening = new Listening(this.utterance, this._handlers.onMark);
+    this.listening = new Listening(this.utterance, this._handlers);
     this.isOver = false;
     this._broken = null;
     this._isComplete = false;
@@ -89,7 +88,7 @@ export class Talk {
     this._stoppedAt = this._sound.stop();
     this.utterance.played(this._stoppedAt);
     this.utterance.cancel();
-    this._handlers.onMark('stop', t('markStop'));
+    this._handlers.onMark('stop', '');
     this._sayHeard(this.utterance.track.at(this._positionMs()).heardEnd);
     this._over();
   }
@@ -99,7 +98,7 @@ export class Talk {
     const { utterance } = this;
     if (!utterance || this.isOver || utterance.phase !== Phase.SPEAKING) return;
     this._broken = this._sound.cut(utterance.breakOff());
-    say(t('lost'), 'problem');
+    this._handlers.onSay('lost', {}, 'problem');
   }
 
   /** The service is there, and warm: go on where the connection broke. */
@@ -109,14 +108,14 @@ export class Talk {
     this._broken = null;
     const sample = await broken;
     if (this.isOver || this.utterance !== utterance) return;
-    say(t('resumed'));
+    this._handlers.onSay('resumed', {}, 'plain');
     if (!utterance.resume(this._nextId(), sample)) this._complete();
   }
 
   /** @param {import('./dialect.js').ServerMessage} message */
   receive(message) {
     if (!('utterance' in message) || message.utterance !== this.utterance?.id) {
-      if (message.type === 'error' && !message.utterance) say(t('failed', { reason: message.message }), 'problem');
+      if (message.type === 'error' && !message.utterance) this._handlers.onSay('failed', { reason: message.message }, 'problem');
       return;
     }
     this.utterance?.receive(message);
@@ -166,8 +165,8 @@ export class Talk {
 
   /** @param {import('./dialect.js').ErrorMessage} message what was sent before it is still heard */
   _failed({ message, retry_after_ms: waitMs }) {
-    const again = waitMs ? ` ${t('retryAfter', { seconds: Math.ceil(waitMs / 1000) })}` : '';
-    say(t('failed', { reason: message }) + again, 'problem');
+    const seconds = Math.ceil((waitMs ?? 0) / 1000);
+    this._handlers.onSay(seconds ? 'failedFor' : 'failed', { reason: message, seconds }, 'problem');
     this._complete();
   }
 
@@ -176,7 +175,7 @@ export class Talk {
     if (!this.utterance || this.isOver) return;
     this._state = report.state;
     this.listening?.take(report, this._sound.heard(), performance.now());
-    if (report.overflow) say(t('overflow'), 'problem');
+    if (report.overflow) this._handlers.onSay('overflow', {}, 'problem');
     if (report.state === 'ended' && this._isComplete) this._over();
   }
 
@@ -189,12 +188,12 @@ export class Talk {
 
   /** @param {number} heard characters */
   _sayHeard(heard) {
-    say(t('stopped', { heard, all: this.utterance?.written.length ?? 0 }));
+    this._handlers.onSay('stopped', { heard, all: this.utterance?.written.length ?? 0 }, 'plain');
   }
-}
 
-/** @param {string} text @returns {false} */
-function refuse(text) {
-  say(text, 'problem');
-  return false;
+  /** @param {string} key @returns {false} */
+  _refuse(key) {
+    this._handlers.onSay(key, {}, 'problem');
+    return false;
+  }
 }

@@ -59,17 +59,17 @@ class ServiceProcess:
         killer = threading.Timer(START_S, self.process.kill)
         killer.start()
         assert self.process.stderr is not None
-        lines = []
-        for line in self.process.stderr:
-            lines.append(line)
-            if "startup complete" in line:
-                break
+        said = ""
+        while "startup complete" not in said and (line := self.process.stderr.readline()):
+            said += line
         killer.cancel()
-        found = re.search(r"serves at http://127\.0\.0\.1:(\d+)/", "".join(lines))
-        assert found and "startup complete" in lines[-1], "".join(lines)
-        self.port = int(found[1])
         self._drain = threading.Thread(target=drain, args=(self.process.stderr,))
         self._drain.start()
+        found = re.search(r"serves at http://127\.0\.0\.1:(\d+)/", said)
+        if not found or "startup complete" not in said:
+            self.stop()
+            pytest.fail(f"the service did not start:\n{said}")
+        self.port = int(found[1])
 
     def stop(self) -> None:
         if self.process is not None:

@@ -14,7 +14,7 @@ from realtime.engines.beacon.decoder import decode
 from realtime.server.auth import KeyStore
 from realtime.types import AudioFormat, Codec
 
-TEXT = "你好，这里是网页。The page speaks while 3.5 words are written. "
+TEXT = "你好，这里是网页。It speaks while 35 words come. "
 LONG = "很久以前，山脚下住着一位钟表匠。他做的钟从来不会停，因为他在每一座钟里都藏了第二套齿轮。" * 2
 # The jitter buffer leads the last sample to silence over 3 ms, at 48 kHz.
 FADE = 144
@@ -211,6 +211,16 @@ def test_the_chatbot_is_heard_before_it_has_finished_writing(service: Any, open_
     assert listener.problems == []
 
 
+def test_the_example_of_twenty_lines_speaks(service: Any, open_page: Any) -> None:
+    listener = open_page(None)
+    listener.page.goto(service.url + "example.html")
+    listener.page.wait_for_function("document.querySelector('#state').textContent === 'ready'")
+    listener.page.click("#speak")
+    listener.page.wait_for_function("document.querySelector('#state').textContent === 'over'")
+    assert decode(listener.heard(), 24000) == listener.page.input_value("#text")
+    assert listener.problems == []
+
+
 def test_the_page_speaks_the_visitors_language_and_switches(service: Any, open_page: Any) -> None:
     listener = open_page(service.url, locale="zh-CN")
     assert listener.text("#connection-text") == "已连接" and listener.ask("document.documentElement.lang") == "zh-CN"
@@ -245,6 +255,7 @@ def test_a_service_that_wants_a_key_gets_one(own_service: Any, open_page: Any) -
     assert listener.ask("localStorage.length") == 0, "the key is kept in this tab only"
 
 
+@pytest.mark.slow
 def test_speech_goes_on_after_the_service_was_away(own_service: Any, open_page: Any) -> None:
     own_service.start()
     listener = open_page(own_service.url)
