@@ -92,14 +92,17 @@ class VoicePack:
             raise ValueError(f"speed_rows is {self.speed_rows.shape}, speaker_latents {self.speaker_latents.shape}")
         if _shape(self.prompt_condition, 2, "prompt_condition")[0] != frames:
             raise ValueError(f"prompt_condition has {len(self.prompt_condition)} frames, ref_mel {frames}")
+        _shape(self.style, 1, "style")
+        if self.emotion_rows is not None and self.emotion_rows.shape != (len(emotions.NAMES), dim):
+            raise ValueError(f"emotion_rows is {self.emotion_rows.shape}, expected ({len(emotions.NAMES)}, {dim})")
         if DEFAULT not in self.emotions:
             raise ValueError(f"emotion {DEFAULT!r} is missing")
         for name, state in self.emotions.items():
             if state.vector.shape != (dim,):
                 raise ValueError(f"emotion {name!r} is {state.vector.shape}, expected ({dim},)")
-            for part in (state.keys, state.values):
-                if part is not None and (part.ndim != 4 or part.shape[2] != latents + 2):
-                    raise ValueError(f"cached keys or values of {name!r} are {part.shape}, expected [layers, heads, {latents + 2}, width]")
+            cached = [None if part is None else part.shape for part in (state.keys, state.values)]
+            if cached[0] != cached[1] or (cached[0] is not None and (len(cached[0]) != 4 or cached[0][2] != latents + 2)):
+                raise ValueError(f"cached keys and values of {name!r} are {cached}, expected [layers, heads, {latents + 2}, width] twice")
         for name, tensor in self._tensors().items():
             if not np.isfinite(tensor).all():
                 raise ValueError(f"{name} holds values that are not finite")
@@ -192,12 +195,15 @@ def write(pack: VoicePack, path: Path) -> None:
 
 
 def read(path: Path) -> VoicePack:
-    """Read one pack. Raises `ModelMissing` naming file and fault if it is absent, damaged or not a pack."""
+    """Read one pack; the file's name is the voice's name, so a copied file is a second voice.
+
+    Raises `ModelMissing` naming file and fault if it is absent, damaged or not a pack.
+    """
     try:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}
-        about = _about(metadata)
+        about = replace(_about(metadata), name=path.name.removesuffix(SUFFIX))
         return VoicePack(about, emotions=_states(tensors), **_plain(tensors))
     except (OSError, SafetensorError) as error:
         raise ModelMissing(f"{path}: not readable as a voice pack: {error}") from None

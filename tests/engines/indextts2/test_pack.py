@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save
 
 from realtime.engines.indextts2 import emotion as emotions
 from realtime.engines.indextts2 import voice_pack
@@ -130,6 +134,9 @@ def test_a_pack_with_a_value_that_is_no_number_is_refused(pack: VoicePack) -> No
         ("prompt_condition", np.zeros((3, 10), dtype=np.float32), "3 frames"),
         ("speed_rows", np.zeros((2, 5), dtype=np.float32), "speed_rows"),
         ("emotions", {}, "default"),
+        ("style", np.zeros((1, 6), dtype=np.float32), "style"),
+        ("emotion_rows", np.zeros((7, 12), dtype=np.float32), "emotion_rows"),
+        ("emotions", {"default": EmotionState(np.zeros(12, dtype=np.float32), np.zeros((2, 3, 6, 4), dtype=np.float32))}, "cached keys"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(pack: VoicePack, part: str, value: object, words: str) -> None:
@@ -155,3 +162,28 @@ def test_a_broken_pack_does_not_take_the_others_out_of_service(pack: VoicePack, 
     voice_pack.path_in(tmp_path, "old").write_bytes(b"half a file")
     assert set(voice_pack.read_folder(tmp_path)) == {"lin"}
     assert "old.voice.safetensors" in caplog.text
+
+
+def test_a_copied_file_is_a_second_voice(pack: VoicePack, tmp_path: Path) -> None:
+    first, second = (voice_pack.path_in(tmp_path, name) for name in ("lin", "mei"))
+    voice_pack.write(pack, first)
+    second.write_bytes(first.read_bytes())
+    assert {name: p.info().id for name, p in voice_pack.read_folder(tmp_path).items()} == {"lin": "lin", "mei": "mei"}
+
+
+SAID = ["", "null", "[1]", "{}", '{"format": 1}', '{"format": 1, "z": 2}']
+TENSORS = ["style", "emotion.default.vector", "emotion.x", "emotion.a.b.keys", "speaker_latents", "ref_mel", "odd"]
+ARRAYS = [np.zeros(3, np.float32), np.zeros((2, 3), np.int64), np.zeros((0, 0), np.float16)]
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    metadata=st.none() | st.dictionaries(st.sampled_from(["voice", "x"]), st.sampled_from(SAID)),
+    tensors=st.dictionaries(st.sampled_from(TENSORS), st.sampled_from(ARRAYS)),
+)
+def test_no_file_breaks_the_reader(metadata: dict[str, str] | None, tensors: dict[str, np.ndarray]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = voice_pack.path_in(Path(folder), "lin")
+        path.write_bytes(save(tensors, metadata))
+        with pytest.raises(ModelMissing, match=r"lin\.voice"):
+            voice_pack.read(path)
