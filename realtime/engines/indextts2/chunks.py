@@ -3,8 +3,8 @@
 The rule: with `lead` seconds of audio sent and unheard, the next chunk of n codes must cost at most `SAFETY * lead`; of those n the
 largest is taken, because every chunk pays again for prompt, context and vocoder margins. The engine reads no clock: lead is
 reckoned as audio sent minus the modelled cost of making it, from the moment the first chunk left. Where even the smallest chunk costs
-more than the lead (the level is slower than speech here), the largest is taken: the stream will stall whatever the cut, and large
-chunks at least waste least.
+more than the lead (the level is slower than speech here), each chunk is `GROWTH` times the one before: the stream will stall whatever the
+cut; large chunks waste least, and growing towards them keeps the first stall short.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ CODE_S = 0.01997
 SAFETY = 0.8
 """Guess: a fifth kept for what the model doesn't know (busy neighbours, other jobs that start meanwhile)."""
 SMALLEST = 10
+GROWTH = 3
+"""Guess: two chunks lead from the first to the largest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class ChunkPlan:
     def __init__(self, costs: Costs, prompt_frames: int) -> None:
         self.costs, self.prompt_frames = costs, prompt_frames
         self.lead_s: float | None = None
+        self.last_codes = 0
 
     def next_codes(self, level: Level, jobs: int) -> int | None:
         """Codes of the next chunk while `jobs` jobs share the host; None: all there are."""
@@ -56,10 +59,11 @@ class ChunkPlan:
         for codes in range(SMALLEST, level.most_codes + 1, 5):
             if jobs * self.costs.chunk_s(codes, level, self.prompt_frames) <= SAFETY * self.lead_s:
                 best = codes
-        return best or level.most_codes
+        return best or min(level.most_codes, GROWTH * self.last_codes)
 
     def sent(self, codes: int, level: Level, jobs: int) -> None:
         """A chunk of so many codes left."""
+        self.last_codes = codes
         if self.lead_s is None:
             self.lead_s = codes * CODE_S
         else:

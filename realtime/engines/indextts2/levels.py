@@ -1,4 +1,9 @@
-"""The quality levels: how each spends its steps and context, best first. Measured on the host at warm-up; prices in ops/LOG.md."""
+"""The quality levels: how each spends its steps and context, best first. Measured on the host at warm-up; prices in ops/LOG.md.
+
+What the prices say (random weights): steps are cheapest saved by a second-order solver; dropping guidance after the first steps costs more
+than it saves, fewer steps with full guidance are better; look-ahead matters up to about eight codes, generated context hardly; a
+shorter prompt is what costs most, and what short chunks need most.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +43,9 @@ LEVELS = (
         "exact", Schedule(25), Window(ALL, 0, 0), None, None, "25 Euler steps, full guidance, whole prompt, whole segment: the reference"
     ),
     Level("high", Schedule(25), Window(ALL, 43, 8), 40, 150, "25 Euler steps, full guidance, whole prompt, streamed"),
-    Level(
-        "standard", Schedule(10, guided=6, solver="ab2"), Window(258, 43, 6), 30, 150, "10 second-order steps, guidance on 6, 3 s prompt"
-    ),
-    Level("fast", Schedule(6, guided=3, solver="ab2"), Window(129, 26, 5), 22, 150, "6 second-order steps, guidance on 3, 1.5 s prompt"),
-    Level("fastest", Schedule(4, guided=1, solver="ab2"), Window(86, 17, 4), 20, 150, "4 second-order steps, guidance on 1, 1 s prompt"),
+    Level("standard", Schedule(8, solver="ab2"), Window(258, 43, 8), 30, 150, "8 second-order steps, full guidance, 3 s prompt"),
+    Level("fast", Schedule(4, solver="ab2"), Window(129, 17, 6), 22, 150, "4 second-order steps, full guidance, 1.5 s prompt"),
+    Level("fastest", Schedule(3, solver="ab2"), Window(86, 17, 4), 20, 150, "3 second-order steps, full guidance, 1 s prompt"),
 )
 
 

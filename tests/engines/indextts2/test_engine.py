@@ -356,13 +356,14 @@ def test_a_chunk_costs_less_than_the_sound_already_out() -> None:
     assert plan.next_codes(level, 1) == level.most_codes
 
 
-def test_a_host_slower_than_speech_takes_large_chunks() -> None:
+def test_a_host_slower_than_speech_grows_to_large_chunks() -> None:
     level = level_named("standard")
-    assert level is not None
-    plan = ChunkPlan(Costs(0.05, 0.001, 0.01), 258)
-    assert plan.next_codes(level, 1) == level.first_codes
-    plan.sent(level.first_codes or 0, level, 1)
-    assert plan.next_codes(level, 1) == level.most_codes
+    assert level is not None and level.first_codes is not None
+    plan, sizes = ChunkPlan(Costs(0.05, 0.001, 0.01), 258), []
+    for _ in range(4):
+        sizes.append(plan.next_codes(level, 1) or 0)
+        plan.sent(sizes[-1], level, 1)
+    assert sizes == [level.first_codes, 3 * level.first_codes, level.most_codes, level.most_codes]
 
 
 def test_costs_are_measured_when_the_engine_loads(data: Path) -> None:
