@@ -69,6 +69,10 @@ def parser() -> argparse.ArgumentParser:
     parity.add_argument("engine", help=names)
     parity.add_argument("folder", type=Path, metavar="DIR")
     parity.set_defaults(command=lambda arguments: engines.parity(arguments.engine, arguments.folder))
+    for command in (pull, export, verify, listing):
+        # Taken behind the command too; SUPPRESS keeps what stood before it.
+        command.add_argument("--config", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        command.add_argument("--dir", type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     return top
 
 
