@@ -99,6 +99,18 @@ def test_half_precision_is_widened(tiny_folder: Path) -> None:
     assert {p.dtype for p in Checkpoint(tiny_folder).gpt().parameters()} == {torch.float32}
 
 
+def test_files_of_the_older_container_are_read(tiny_folder: Path, tiny_parts: RandomParts) -> None:
+    path = tiny_folder / "hf_cache" / "campplus_cn_common.bin"
+    state = torch.load(path, weights_only=True)
+    path.unlink()
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    assert same(Checkpoint(tiny_folder).style_encoder(), tiny_parts.style_encoder())
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 3])
+    with pytest.raises(ModelMissing, match=r"campplus_cn_common\.bin: not readable as weights"):
+        Checkpoint(tiny_folder).style_encoder()
+
+
 class TestWrongFiles:
     def test_a_truncated_checkpoint(self, tiny_folder: Path) -> None:
         path = tiny_folder / "gpt.pth"
