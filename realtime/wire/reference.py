@@ -56,6 +56,10 @@ spoken. Every message is one map with its name under `type`. Two subprotocols ca
 | `realtime.v1.msgpack` | binary, MessagePack | `bin` |
 | `realtime.v1.json` | text, JSON | base64 (RFC 4648 section 4) |
 
+Offer one of them in `Sec-WebSocket-Protocol`. Where the service asks for a key, send it as `Authorization: Bearer KEY`; a browser, which
+can't, adds `?token=TOKEN` from `POST /v1/tokens`. An upgrade that is refused is answered by HTTP 400 (no subprotocol), 401, 403 or 503
+with `{"error": {"code", "message", "retryable", "retry_after_ms"}}`.
+
 A field that is absent has its default; `null` means absent. The service refuses unknown fields, unknown types, duplicate keys and
 frames of the wrong kind by name; clients ignore fields and types they do not know. The JSON Schema is in `protocol.schema.json`.
 
