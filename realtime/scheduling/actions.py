@@ -23,7 +23,7 @@ class Reason(StrEnum):
     """Why an action was taken; these are the words in `switch` events, logs and metrics."""
 
     PREDICTED_MISS = "predicted_miss"
-    STALL = "stall"
+    STALL = "stalled"
     WORKER_LOST = "worker_lost"
     ENGINE_FAILED = "engine_failed"
     GARBAGE = "garbage"
