@@ -19,7 +19,7 @@ from realtime.audio.levels import is_garbage
 from realtime.clock import Clock
 from realtime.engines.base import Chunk, Done, Job
 from realtime.errors import EngineFailed, Overloaded, RealtimeError
-from realtime.pipeline.attempt import Attempt, ResumePoint
+from realtime.pipeline.attempt import Attempt, AttemptState, ResumePoint
 from realtime.pipeline.cache import SegmentCache
 from realtime.pipeline.canaries import Canaries
 from realtime.pipeline.forms import has_something_to_say, spoken_for
@@ -379,8 +379,10 @@ class Dispatcher:
         for attempt in [a for a in (run.live, *run.standbys) if a is not None and a.engine != action.engine]:
             if attempt.is_running:
                 self._stop(task, attempt)
-        if winner is not None:
+        if winner is not None and winner.state is not AttemptState.WAITING:
             self._promote(task, winner)
+        elif winner is not None:
+            run.live = None  # its first sound makes it live
         elif run.live is not None and run.live.engine == action.engine:
             run.keep_live()
         if run.is_complete:

@@ -25,6 +25,7 @@ class HandoverSettings:
 
     margin_s: float = 0.03  # over the p99: event loop, pipe and alignment (measured 5-15 ms, doubled)
     commit_s: float = 0.03  # a decision this long before the deadline still reaches the listener in time
+    most_ahead_s: float = 2.0  # no race begins earlier than this before the deadline, however slow the other engine is
     stall_factor: float = 4.0  # no sound for so many times the expected gap is a stall (guess)
     stall_floor_s: float = 2.0  # and at least this long over it: with slack, waiting costs nothing; without, a predicted miss comes first
     most_races: int = 3  # per segment: then the engine that can't keep up loses even if it is a little ahead
@@ -84,7 +85,8 @@ def start_at(deadline: float, worker: Worker, rates: RateBook, settings: Handove
     99 of 100 cases."""
     card = worker.card
     expected = rates.first_chunk_s(card.id, tuple(card.rates)[-1], len(worker.runs) + 1)
-    return deadline - expected * rates.first_lateness_p99(card.engine) - settings.margin_s - settings.commit_s
+    needed = min(settings.most_ahead_s, expected * rates.first_lateness_p99(card.engine))
+    return deadline - needed - settings.margin_s - settings.commit_s
 
 
 def next_sound_at(run: Run, rates: RateBook, jobs: float) -> float:

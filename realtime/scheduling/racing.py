@@ -235,9 +235,10 @@ class Races:
         assert challenger is not None and leader is not None
         if challenger.is_sounding or job.spoken_s > job.race_from_s:
             return False
+        chain = job.stream.spec.chain
         found = self._successor(job, challenger.engine)
-        if found is None:
-            return False
+        if found is None or chain.index(found.card.engine) < chain.index(challenger.engine):
+            return False  # only down the chain: going round would never let anybody finish a first chunk
         rules = desk.settings.handover
         begin = start_at(deadline, found, desk.rates, rules)
         sure = surely_at(challenger, desk.rates, desk.jobs_on(challenger))

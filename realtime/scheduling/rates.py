@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from realtime.scheduling.cards import WorkerCard
 from realtime.types import EngineName, WorkerId
 
+LATE = 2.5  # times the prediction: the averages follow a sample no further, so that single stalls leave them alone
 LATEST = 6.0  # times the prediction: what is later than that is a stall, not a late chunk
 FOLLOW = 0.15  # weight of a new sample; a step change is followed to 80 % in ten chunks (guess)
 KEPT = 256  # first-chunk times remembered per engine; p99 needs a hundred or more
@@ -136,9 +137,9 @@ class RateBook:
             return
         habits, prices = self._habits[engine], self._price(worker_id, level)
         predicted_s = max(self.first_chunk_s(worker_id, level, jobs), 1e-6)
-        took_s = min(took_s, LATEST * predicted_s)
-        habits.firsts.add(took_s)
-        habits.first_ratios.add(took_s / predicted_s)
+        habits.firsts.add(min(took_s, LATEST * predicted_s))
+        habits.first_ratios.add(min(LATEST, took_s / predicted_s))
+        took_s = min(took_s, LATE * predicted_s)
         relative = took_s / max(pace.first_chunk_s, 1e-6)
         prices.queueing = _follow_price(prices.queueing, relative, jobs)
         pace.first_chunk_s += _weight(jobs) * (took_s / (1 + prices.queueing * (jobs - 1)) - pace.first_chunk_s)
@@ -151,8 +152,8 @@ class RateBook:
         habits, prices = self._habits[engine], self._price(worker_id, level)
         habits.chunk_s += FOLLOW * (audio_s - habits.chunk_s)
         predicted_s = max(self.rtf(worker_id, level, jobs) * audio_s, 1e-6)
-        took_s = min(took_s, LATEST * predicted_s)
-        habits.ratios.add(took_s / predicted_s)
+        habits.ratios.add(min(LATEST, took_s / predicted_s))
+        took_s = min(took_s, LATE * predicted_s)
         seen_rtf = took_s / audio_s
         prices.crowding = _follow_price(prices.crowding, seen_rtf / max(pace.rtf, 1e-6), jobs)
         pace.rtf += _weight(jobs) * (seen_rtf / (1 + prices.crowding * (jobs - 1)) - pace.rtf)

@@ -255,7 +255,7 @@ def test_a_sticky_switch_takes_back_what_the_old_voice_has_begun(bench, pick) ->
     done = bench.advance(0.1)
     assert [s.engine for s in pick(act.Settle, done)] == ["second"]
     assert [c.job_id for c in pick(act.CancelJob, done) if c.reason is Reason.STICKY] == [second]
-    again = [d for d in pick(act.Dispatch, done + bench.advance(1.0)) if d.job_id == second]
+    again = [d for d in pick(act.Dispatch, done + bench.advance(0.02)) if d.job_id == second]
     assert [d.engine for d in again] == ["second"]
 
 
