@@ -228,8 +228,7 @@ class SambertEngine:
         names = self._options.voices or tuple(found)
         if not names:
             raise ModelMissing(f"{folder}: no exported Sambert voices; get one with `realtime models pull sambert`")
-        threads, runtime = self._options.threads, self._options.runtime
-        voices = {name: self._voices.get(name) or Voice.load(folder / name, threads, runtime) for name in names}
+        voices = {name: self._voices.get(name) or Voice.load(folder / name, self._options.threads) for name in names}
         rates = {voice.sample_rate for voice in voices.values()}
         if len(rates) > 1:
             listed = ", ".join(f"{voice.name} {voice.sample_rate} Hz" for voice in voices.values())

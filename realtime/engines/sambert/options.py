@@ -26,14 +26,13 @@ class VoiceManner:
 class SambertOptions:
     """`models_dir` holds one exported voice per folder; `voices` limits which are loaded (empty: all), the first is the default one.
     `threads` are for encoder and vocoder, the loops always run on one. `lexicon` is a file or a table word -> reading.
-    `runtime` is `auto`, `onnxruntime` or `openvino`. `adjust`: voice -> `{pitch, energy}`."""
+    `adjust`: voice -> `{pitch, energy}`."""
 
     models_dir: Path
     voices: tuple[str, ...] = ()
     threads: int = 1
     capacity: int = 8
     lexicon: Lexicon = field(default_factory=Lexicon)
-    runtime: str = "auto"
     adjust: Mapping[str, VoiceManner] = field(default_factory=dict)
 
     @classmethod
@@ -54,8 +53,6 @@ class SambertOptions:
             value = given.get(key, low)
             if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
                 raise BadOption(f"engine sambert: {key} is {low}..{high}, not {value!r}")
-        if given.get("runtime", "auto") not in ("auto", "onnxruntime", "openvino"):
-            raise BadOption(f"engine sambert: runtime is auto, onnxruntime or openvino, not {given['runtime']!r}")
         return cls(**given)
 
 

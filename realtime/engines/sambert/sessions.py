@@ -84,8 +84,3 @@ def _ort_errors() -> tuple[type[Exception], ...]:
 
 
 _UNREADABLE = _ort_errors()
-
-
-def open_graph(path: Path, threads: int = 1, runtime: str = "auto") -> Graph:
-    """An exported graph on the library that suits it. Raises `ModelMissing` when it can't be read."""
-    return OrtGraph(path, threads)

@@ -18,7 +18,7 @@ from realtime.engines.sambert.decoding import Decoder, DecoderState, Memory
 from realtime.engines.sambert.dims import AcousticDims, VocoderDims, acoustic_dims, vocoder_dims
 from realtime.engines.sambert.postnet import PostnetStream
 from realtime.engines.sambert.regulate import Ints, band_width, pack, repetitions
-from realtime.engines.sambert.sessions import Graph, open_graph
+from realtime.engines.sambert.sessions import Graph, OrtGraph
 from realtime.engines.sambert.source import SineSource, denormalise
 from realtime.engines.sambert.symbols import Symbol, Vocabulary
 from realtime.engines.sambert.vocode import VocoderStream, open_stream
@@ -95,8 +95,8 @@ class Voice:
         self.decoder = Decoder(graphs["decoder_step"], self.acoustic.num_mels)
 
     @classmethod
-    def load(cls, folder: Path, threads: int = 1, runtime: str = "auto") -> Voice:
-        """From an exported folder. `threads` for the encoder and the vocoder; the loops always run on one. `runtime`: see `open_graph`.
+    def load(cls, folder: Path, threads: int = 1) -> Voice:
+        """From an exported folder. `threads` for the encoder and the vocoder; the loops always run on one.
 
         Raises `ModelMissing` naming the first file that is missing, truncated or unreadable.
         """
@@ -105,7 +105,7 @@ class Voice:
             raise ModelMissing(f"{folder}: exported for engine {about.engine!r}, not sambert")
         loops = {"durations", "decoder_step", "memory", "postnet"}
         names = (*GRAPHS, FAST_VOCODER) if f"{FAST_VOCODER}.onnx" in about.files else GRAPHS
-        graphs = {name: open_graph(folder / f"{name}.onnx", 1 if name in loops else threads, runtime) for name in names}
+        graphs = {name: OrtGraph(folder / f"{name}.onnx", 1 if name in loops else threads) for name in names}
         try:
             with np.load(folder / "constants.npz", allow_pickle=False) as opened:
                 constants = {name: opened[name] for name in opened.files}
