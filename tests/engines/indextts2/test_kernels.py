@@ -133,6 +133,12 @@ def test_without_a_compiler_numpy_stands_in_loudly(
     assert "no C compiler" in caplog.text and "install gcc" in caplog.text
 
 
+def test_a_processor_without_the_instructions_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "processor", lambda: "x86_64 flags : sse4_2 avx2")
+    with pytest.raises(build.CannotBuild, match="avx512f"):
+        build.ensure_built(tmp_path)
+
+
 def test_a_failing_compiler_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "FLAGS", ("--no-such-flag",))
     with pytest.raises(build.CannotBuild, match="no-such-flag"):
