@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -16,7 +17,7 @@ from torch import nn
 
 from realtime.engines.indextts2.checkpoint import layout
 from realtime.engines.indextts2.checkpoint.bigvgan import lowpass_taps
-from realtime.engines.indextts2.checkpoint.load import Checkpoint
+from realtime.engines.indextts2.checkpoint.load import Checkpoint, read_pickle
 from realtime.engines.indextts2.checkpoint.random_weights import RandomParts, stand_in_vocabulary
 from realtime.engines.indextts2.checkpoint.state import folded
 from realtime.engines.indextts2.tokens import TextFrontEnd
@@ -109,6 +110,24 @@ def test_files_of_the_older_container_are_read(tiny_folder: Path, tiny_parts: Ra
     path.write_bytes(data[: len(data) // 3])
     with pytest.raises(ModelMissing, match=r"campplus_cn_common\.bin: not readable as weights"):
         Checkpoint(tiny_folder).style_encoder()
+
+
+@pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "older"])
+def test_any_damage_is_answered_with_one_clear_error(tmp_path: Path, is_zip: bool) -> None:
+    path, random = tmp_path / "weights.pth", np.random.default_rng(1)
+    torch.save({"a.weight": torch.randn(4, 5), "b": {"c": torch.arange(6)}}, path, _use_new_zipfile_serialization=is_zip)
+    whole = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    refused = 0
+    for i in range(300):
+        data = whole[: random.integers(len(whole))].copy() if i % 3 == 0 else whole.copy()
+        places = random.integers(0, len(data), 3) if len(data) else []
+        data[places] = random.integers(0, 256, len(places))
+        path.write_bytes(data.tobytes())
+        try:
+            read_pickle(path)  # a change within a tensor's values can't be seen
+        except ModelMissing as error:
+            refused += "weights.pth" in error.message
+    assert refused > 150
 
 
 class TestWrongFiles:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import struct
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,6 +46,11 @@ W2V_EXTRAS = (r"masked_spec_embed", r"encoder\.layers\.\d+\..*", r"adapter\..*",
 """Layers above the used ones, and what only training or other heads use."""
 FEATURE_LAYER = 17
 """The hidden state that the model was trained on; `w2v_layer` in config.yaml overrides it (small test models have fewer layers)."""
+DAMAGED = (
+    *(RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError),
+    *(pickle.UnpicklingError, zipfile.BadZipFile, struct.error),
+)
+"""What torch was seen to raise on damaged files (thousands of random cuts and changes of both containers)."""
 NETS = ("cfm", "length_regulator", "gpt_layer")
 
 
@@ -198,16 +205,22 @@ class Checkpoint:
 
 def read_pickle(path: Path) -> Mapping[str, Any]:
     """A torch file's mapping, tensors memory-mapped where the format allows; nothing but tensors and plain containers is accepted."""
-    if not path.is_file():
-        raise ModelMissing(f"{path}: missing")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelMissing(f"{path}: not readable as weights (truncated, or holds more than tensors): {first[:200]}") from None
+    state = _unpickled(path)
     if not isinstance(state, Mapping):
         raise ModelMissing(f"{path}: expected a table of tensors, found a {type(state).__name__}")
     return state
+
+
+def _unpickled(path: Path) -> object:
+    if not path.is_file():
+        raise ModelMissing(f"{path}: missing")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd pickle protocols; what matters is whether it can be read
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except DAMAGED as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelMissing(f"{path}: not readable as weights (truncated, or holds more than tensors): {first[:200]}") from None
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -239,10 +252,7 @@ def _table(state: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
 
 
 def _matrix(path: Path, rows: int) -> Tensor:
-    try:
-        matrix = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise ModelMissing(f"{path}: not readable as a tensor: {str(error).splitlines()[0][:200]}") from None
+    matrix = _unpickled(path)
     if not isinstance(matrix, Tensor) or matrix.dim() != 2 or matrix.shape[0] != rows:
         found = list(matrix.shape) if isinstance(matrix, Tensor) else type(matrix).__name__
         raise ModelMissing(f"{path}: expected {rows} rows (the sum of emo_num), found {found}")
