@@ -1,8 +1,8 @@
 """Compiled kernels (C through ctypes) and their numpy stand-in; nothing here knows what a voice is.
 
-`load_kernels` gives the compiled ones, or the stand-in with a warning where they can't be compiled or the processor lacks AVX-512 VNNI. May import numpy only.
-A new kernel is a function in a C header, a line in native.c, a method in native.py and the same method in fallback.py; the test
-compares the two.
+`load_kernels` gives the compiled ones, or the stand-in with a warning where they can't be compiled or the processor lacks AVX-512 VNNI.
+May import numpy only. A new kernel is a function in a C header, a line in native.c, a method in native.py and the same method in
+fallback.py; the test compares the two.
 """
 
 from __future__ import annotations
