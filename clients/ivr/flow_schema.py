@@ -85,8 +85,8 @@ class Ask(_Step):
     @field_validator("ask")
     @classmethod
     def _known_scheme(cls, value: str) -> str:
-        if not re.match(r"(https?|wss?)://", value):
-            raise ValueError("must begin with http://, https://, ws:// or wss://")
+        if not re.match(r"(https?|wss?)://|\{", value):
+            raise ValueError("must begin with http://, https://, ws:// or wss://, or with a variable that does")
         return value
 
 
