@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import yaml
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from realtime.engines.indextts2.checkpoint import layout
+from realtime.engines.indextts2.checkpoint import layout, official
 from realtime.engines.indextts2.checkpoint.bigvgan import lowpass_taps
+from realtime.engines.indextts2.checkpoint.configs import BigVganConfig, CodecConfig, GptConfig, MelConfig, S2MelConfig, W2vBertConfig
 from realtime.engines.indextts2.checkpoint.load import Checkpoint, read_pickle
 from realtime.engines.indextts2.checkpoint.random_weights import RandomParts, stand_in_vocabulary
+from realtime.engines.indextts2.checkpoint.sections import Section
 from realtime.engines.indextts2.checkpoint.state import folded
 from realtime.engines.indextts2.tokens import TextFrontEnd
 from realtime.errors import BadOption, ModelMissing
@@ -243,6 +246,53 @@ class TestWrongConfig:
         reconfigured(tiny_folder, lambda table: change(table["s2mel"]))
         with pytest.raises(ModelMissing, match=words):
             Checkpoint(tiny_folder).s2mel()
+
+    def test_no_value_of_any_entry_ends_in_another_error(self) -> None:
+        def leaves(table: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+            for key, value in table.items():
+                yield (*path, key)
+                if isinstance(value, dict):
+                    yield from leaves(value, (*path, key))
+
+        readers: list[Callable[[Section], object]] = [
+            lambda s: GptConfig.read(s.section("gpt")),
+            lambda s: CodecConfig.read(s.section("semantic_codec")),
+            lambda s: S2MelConfig.read(s.section("s2mel"), (4, 4)),
+            lambda s: MelConfig.read(s.section("s2mel").section("preprocess_params")),
+            lambda s: BigVganConfig.read(s.section("bigvgan")),
+            lambda s: W2vBertConfig.read(s.section("w2v")),
+        ]
+        whole = {**official.CONFIG, "bigvgan": official.VOCODER, "w2v": official.W2V_BERT}
+        refused = 0
+        for path in leaves(whole):
+            for odd in (None, -1, "x", [], {}, [1, "a"], 1.5, float("nan"), True, [[1], 2]):
+                table = copy.deepcopy(whole)
+                inner: Any = table
+                for key in path[:-1]:
+                    inner = inner[key]
+                inner[path[-1]] = odd
+                for read in readers:
+                    try:
+                        read(Section(table, "config"))
+                    except ModelMissing:
+                        refused += 1
+        assert refused > 300
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"upsample_rates": [0, 256]}, "each upsample rate must be at least 1"),
+            ({"upsample_rates": [16]}, "differ in length"),
+            ({"resblock_kernel_sizes": [-3, 7, 11]}, "sizes make no model"),
+        ],
+    )
+    def test_sizes_that_make_no_vocoder(self, tiny_folder: Path, change: dict[str, Any], words: str) -> None:
+        path = tiny_folder / "hf_cache" / "bigvgan" / "config.json"
+        table = json.loads(path.read_text()) | change
+        path.unlink()
+        path.write_text(json.dumps(table))
+        with pytest.raises(ModelMissing, match=words):
+            Checkpoint(tiny_folder).vocoder()
 
 
 class TestLayouts:

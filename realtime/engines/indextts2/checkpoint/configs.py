@@ -250,6 +250,8 @@ class BigVganConfig:
         )
         if len(config.rates) != len(config.kernels) or len(config.block_kernels) != len(config.block_dilations):
             raise ModelMissing(f"{s.path}: upsample_rates/kernel_sizes or resblock_kernel/dilation_sizes differ in length")
+        if any(rate < 1 or kernel < rate or (kernel - rate) % 2 for rate, kernel in zip(config.rates, config.kernels, strict=True)):
+            raise ModelMissing(f"{s.path}: each upsample rate must be at least 1, its kernel longer by an even number")
         return config
 
 
@@ -335,7 +337,7 @@ class MelConfig:
             spect.integer("hop_length"),
             spect.integer("n_mels"),
             spect.number("fmin", 0.0),
-            None if fmax in (None, "None") else float(fmax),
+            None if fmax in (None, "None") else spect.number("fmax"),
         )
 
 

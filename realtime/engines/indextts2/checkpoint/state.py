@@ -25,8 +25,11 @@ def build(make: Callable[[], M], state: Mapping[str, Tensor], source: str, ignor
     `ignored` are patterns of keys that the file may have in excess. Raises `ModelMissing` naming `source` and the first key that is
     missing, unknown or of another shape.
     """
-    with torch.device("meta"):
-        module = make()
+    try:
+        with torch.device("meta"):
+            module = make()
+    except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:
+        raise ModelMissing(f"{source}: its config's sizes make no model: {error}") from None
     plain = folded(state, source)
     check(module, plain, source, ignored)
     module.load_state_dict({k: plain[k] for k in module.state_dict()}, strict=True, assign=True)
