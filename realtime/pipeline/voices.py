@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from realtime.engines.base import EngineInfo, VoiceInfo
-from realtime.errors import BadOption, UnknownVoice
+from realtime.errors import BadOption, Overloaded, UnknownVoice
 from realtime.types import EngineName
 
 
@@ -59,7 +59,8 @@ class VoiceBook:
     def cast(self, voice_id: str | None, language: str | None) -> tuple[Part, ...]:
         """The engines that will speak for a request, best first, each with its voice.
 
-        Raises `UnknownVoice` when nobody has the voice, `BadOption` when nobody speaks the language.
+        Raises `UnknownVoice` when nobody has the voice, `BadOption` when nobody speaks the language, `Overloaded` before any engine
+        was ready.
         """
         home, voice = self._find(voice_id, language)
         parts = [Part(home.name, voice.id)]
@@ -75,7 +76,7 @@ class VoiceBook:
     def _find(self, voice_id: str | None, language: str | None) -> tuple[EngineInfo, VoiceInfo]:
         everything = self.voices()
         if not everything:
-            raise UnknownVoice("no engine is ready yet, so there are no voices")
+            raise Overloaded("the engines are warming up; nobody can speak yet", retry_after_ms=1000)
         wanted = voice_id or self._default
         if wanted is not None:
             for info, voice in everything:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from realtime.engines.base import EngineInfo, VoiceInfo
-from realtime.errors import BadOption, UnknownVoice
+from realtime.errors import BadOption, Overloaded, UnknownVoice
 from realtime.pipeline.voices import Part, VoiceBook
 
 
@@ -45,7 +45,7 @@ def test_unknown_voices_and_languages_are_refused(book: VoiceBook) -> None:
 
 
 def test_before_any_engine_is_ready_there_are_no_voices() -> None:
-    with pytest.raises(UnknownVoice, match="no engine is ready"):
+    with pytest.raises(Overloaded, match="warming up"):
         VoiceBook(("best",)).cast(None, None)
 
 
