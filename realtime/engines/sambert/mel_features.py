@@ -33,8 +33,8 @@ def aligner_features(parts: Sequence[tuple[Array, float]], frame_s: float, bands
 
 def _in_time(mel: Array, frame_s: float) -> Array:
     count = int(np.ceil(mel.shape[0] * frame_s / HOP_S - 1e-6))
-    # Both kinds of frame are taken as centred in their stretch of sound.
-    at = np.clip((np.arange(count) + 0.5) * HOP_S / frame_s - 0.5, 0, mel.shape[0] - 1)
+    # The voice's frame i is centred on i * hop (librosa's default), the aligner's row k on the middle of its stretch of sound.
+    at = np.clip((np.arange(count) + 0.5) * HOP_S / frame_s, 0, mel.shape[0] - 1)
     low = np.floor(at).astype(np.int64)
     high = np.minimum(low + 1, mel.shape[0] - 1)
     part = (at - low).astype(np.float32)[:, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from realtime.engines.base import Chunk, Done, Job
+from realtime.audio.features import log_mel, normalized
+from realtime.engines.base import Chunk, Done, Job, PlanRequest
 from realtime.engines.sambert import job_speech
 from realtime.engines.sambert.engine import SambertEngine, load
 from realtime.types import WordTime
@@ -56,7 +58,7 @@ def test_words_begin_where_the_sound_does(engine: SambertEngine) -> None:
         power = (samples[: len(samples) // HOP * HOP].reshape(-1, HOP) ** 2).mean(axis=1)
         db = 10 * np.log10(power + 1e-9)
         loud = db > db.max() - 35
-        for before, word in zip(words, words[1:], strict=False):
+        for before, word in itertools.pairwise(words):
             if word.start - before.end < 16 * 30:
                 continue
             low = max(0, before.end // HOP - 4)
@@ -66,6 +68,20 @@ def test_words_begin_where_the_sound_does(engine: SambertEngine) -> None:
     assert len(errors_ms) >= 8
     # A stop consonant is silent for some 50 ms before it is heard.
     assert np.median(errors_ms) <= 40 and max(errors_ms) <= 100
+
+
+def test_features_of_a_plan_look_like_the_sound(engine: SambertEngine) -> None:
+    planned = engine.plan(PlanRequest(TEXTS[0], "espeak_zh", "zh", with_features=True)).features
+    samples, _ = say(engine, TEXTS[0])
+    heard = normalized(log_mel(samples, 16000))
+    assert planned is not None and planned.shape == heard.shape
+
+    def alikeness(shift: int) -> float:
+        a, b = heard[5 + shift : len(heard) - 5 + shift], normalized(planned)[5 : len(heard) - 5]
+        return float(np.mean([np.corrcoef(a[:, k], b[:, k])[0, 1] for k in range(a.shape[1])]))
+
+    assert alikeness(0) > 0.85
+    assert max(range(-5, 6), key=alikeness) in (-1, 0, 1)  # in time to one row, 10 ms
 
 
 def test_it_sounds_like_speech_and_not_like_noise(engine: SambertEngine) -> None:
