@@ -29,9 +29,10 @@ BENCHES = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 = fine, 1 = it could not be done (the reason is on stderr), 2 = bad arguments."""
     top = parser()
-    arguments, arguments.rest = top.parse_known_args(argv)
-    if arguments.rest and not getattr(arguments, "takes_rest", False):
-        top.error(f"unrecognized arguments: {' '.join(arguments.rest)}")
+    arguments, rest = top.parse_known_args(argv)
+    arguments.rest = rest
+    if rest and not getattr(arguments, "takes_rest", False):
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         command: Command = arguments.command
         return command(arguments)

@@ -36,6 +36,7 @@ def test_deployment_files_are_valid_yaml_and_probe_paths_exist() -> None:
 
 
 def test_readme_has_the_two_commands() -> None:
-    commands = [line.strip() for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if "python3 -m venv .venv &&" in line]
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    commands = [line.strip() for line in lines if "python3 -m venv .venv &&" in line]
     assert len(commands) == 2
     assert commands[0].endswith("realtime demo") and commands[1].endswith("pytest")
