@@ -52,6 +52,7 @@ const WORDS = {
   restarts: ['restarts: {n}', '重启 {n} 次'],
   breakTitle: ['Break the engine', '故障演示'],
   breakHint: ['Harm the engine that is speaking. The voice may change; the speech goes on.', '破坏正在发声的引擎：声音可能会变，但朗读不会中断。'],
+  breakLast: ['No other engine can take over now: breaking this one may end the speech.', '目前没有其他引擎可以接手：破坏它可能会使朗读中断。'],
   breakIt: ['Break {engine}', '破坏 {engine}'],
   faultKind: ['Kind of fault', '故障类型'],
   kill: ['Kill the process', '杀死进程'],

@@ -77,7 +77,7 @@ export class Listening {
     if (!message || message.sample_offset > heard) return;
     this.switches += 1;
     const { from_engine: from, to_engine: to } = message;
-    this._handlers.onMark('switch', `${from} → ${to}`);
+    this._handlers.onMark('switch', `→ ${to}`);
     this._handlers.onSay('switched', { from, to, reason: message.reason }, 'switch');
   }
 }

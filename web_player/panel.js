@@ -79,6 +79,8 @@ export class Panel {
     byId('break-box').hidden = !allowsFaults;
     const button = byId('break', HTMLButtonElement);
     button.disabled = !this._speaking;
+    const others = engines.filter(({ name, breaker }) => name !== this._speaking && breaker === 'closed');
+    byId('break-hint').textContent = t(others.length ? 'breakHint' : 'breakLast');
     const label = t('breakIt', { engine: this._speaking || engines[0]?.name || '' });
     button.replaceChildren(`${label} `, make('kbd', '', 'Alt B'));
   }

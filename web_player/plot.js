@@ -73,7 +73,7 @@ export function drawLead(canvas, history, now, words) {
   const frame = { context, left: 42, top: 20, width: clientWidth - 48, height: clientHeight - 42, now, topS, colour };
   drawGrid(frame, words);
   drawArea(frame, history.points);
-  for (const mark of history.marks) drawMark(frame, mark);
+  drawMarks(frame, history.marks);
 }
 
 /** @param {Frame} frame @param {number} at */
@@ -140,22 +140,38 @@ function drawRun(frame, run) {
   context.globalAlpha = 1;
 }
 
-/** @param {Frame} frame @param {Mark} mark */
-function drawMark(frame, mark) {
-  const { context, left, width, top, height } = frame;
-  const at = x(frame, mark.at);
-  if (at < left || at > left + width) return;
-  context.strokeStyle = frame.colour(MARK_COLOURS[mark.kind]);
+/**
+ * Lines for all marks; labels, newest first, as far as there is room for them.
+ * @param {Frame} frame
+ * @param {Mark[]} marks
+ */
+function drawMarks(frame, marks) {
+  const { context, left, width } = frame;
+  /** @type {[from: number, to: number][]} */
+  const taken = [];
+  for (const mark of marks.toReversed()) {
+    const at = x(frame, mark.at);
+    if (at < left || at > left + width) continue;
+    drawLine(frame, at, mark.kind);
+    const size = context.measureText(mark.label).width;
+    const from = Math.min(at - 4, left + width - size);
+    if (taken.some(([start, end]) => from < end + 8 && from + size > start - 8)) continue;
+    taken.push([from, from + size]);
+    context.textBaseline = 'bottom';
+    context.textAlign = 'left';
+    context.fillText(mark.label, from, frame.top - 5);
+  }
+}
+
+/** @param {Frame} frame @param {number} at @param {Mark['kind']} kind */
+function drawLine({ context, top, height, colour }, at, kind) {
+  context.strokeStyle = colour(MARK_COLOURS[kind]);
   context.fillStyle = context.strokeStyle;
-  context.lineWidth = mark.kind === 'switch' ? 2 : 1.5;
-  context.setLineDash(mark.kind === 'switch' ? [] : [4, 3]);
+  context.lineWidth = kind === 'switch' ? 2 : 1.5;
+  context.setLineDash(kind === 'switch' ? [] : [4, 3]);
   context.beginPath();
   context.moveTo(at, top - 4);
   context.lineTo(at, top + height);
   context.stroke();
   context.setLineDash([]);
-  context.textBaseline = 'bottom';
-  const isRight = at > left + width - 120;
-  context.textAlign = isRight ? 'right' : 'left';
-  context.fillText(mark.label, at + (isRight ? 4 : -4), top - 5);
 }
