@@ -218,11 +218,14 @@ class Races:
             must_decide=now >= deadline - rules.commit_s,
         )
         result = verdict(view)
+        sure = surely_at(challenger, desk.rates, desk.jobs_on(challenger)) + rules.margin_s
         if result is not Verdict.OPEN:
             self._settle(job, result, now)
+        elif view.must_decide and not challenger.is_sounding and now >= sure and self._can_replace(job, challenger):
+            desk.emit(CancelJob(job.spec.id, job.stream.spec.id, challenger.worker_id, challenger.engine, Reason.STALL), "stall")
+            self.lost(job, challenger, Reason.STALL, now)
         elif not self._go_further(job, deadline, now):
             commit = deadline - rules.commit_s
-            sure = surely_at(challenger, desk.rates, desk.jobs_on(challenger))
             times = [at for at in (commit, sure) if at > now]
             desk.timers.put(job.spec.id, min(times) if times else now + LOOK_AGAIN_S)
 

@@ -17,6 +17,9 @@ LEAST_REMAINING_S = 0.25
 PACING_SLACK_S = 0.5
 """The emitter holds sound back only when the lead is about its limit: so close to it sent may be less than made (a few frames)."""
 
+HELD_BACK_S = 0.1
+"""Of a segment that is still growing the emitter keeps a tail back for a join (80 ms), the resampler some more: not to be counted on."""
+
 
 class JobState(Enum):
     """Where a segment stands."""
@@ -163,7 +166,7 @@ class Stream:
         for other in self.active.values():
             safe_s = other.safe_s
             if other is job:
-                return self.playout.due_at(ahead_s + (0.0 if is_head else safe_s))
+                return self.playout.due_at(max(0.0, ahead_s - HELD_BACK_S) if is_head else ahead_s + safe_s)
             to_come_s = 0.0 if other.state is JobState.DONE else max(LEAST_REMAINING_S, other.spec.expected_s - safe_s)
             ahead_s += to_come_s + (0.0 if is_head else safe_s)
             is_head = False
