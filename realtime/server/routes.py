@@ -42,8 +42,17 @@ def routes(gateway: Gateway, keeper: Gatekeeper, web_player: Path | None) -> lis
         Route("/v1/faults", _faults(gateway, keeper), methods=["POST"]),
     ]
     if web_player is not None:
-        listed.append(Mount("/", StaticFiles(directory=web_player, html=True)))
+        listed.append(Mount("/", _Page(directory=web_player, html=True)))
     return listed
+
+
+class _Page(StaticFiles):
+    """The web player. Its modules belong together: a browser asks whether each is still the same (304) before it uses an old one."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "no-cache"
+        return response
 
 
 class _Guard:
