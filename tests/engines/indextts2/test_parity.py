@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onnxruntime.capi import onnxruntime_pybind11_state as ort
 from safetensors.torch import load_file, save_file
 
 from realtime.engines.indextts2.checkpoint.parity import STAGES, parity, run_stage
-from realtime.engines.indextts2.checkpoint.stage import largest_difference
+from realtime.engines.indextts2.checkpoint.stage import Stage, largest_difference
 
 
 @pytest.mark.golden
@@ -67,6 +68,20 @@ class TestMisses:
         (stage / "weights.safetensors").unlink()
         assert parity(stage.parent) == 1
         assert "not run: " in capsys.readouterr().out
+
+    @pytest.mark.parametrize("error", [ValueError("odd"), AssertionError(), ort.Fail("no kernel")])
+    def test_a_runtime_that_breaks_is_one_and_the_others_run(
+        self, stage: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        def broken(stage: Stage) -> None:
+            raise error
+
+        shutil.copytree(stage, stage.parent / "sampler", copy_function=shutil.copyfile)
+        monkeypatch.setitem(STAGES, "sampler", broken)
+        assert parity(stage.parent) == 1
+        said = capsys.readouterr().out
+        assert f"not run: {type(error).__name__}: {error or 'no reason given'}" in said
+        assert "quantized" in said
 
     def test_a_config_of_other_sizes_is_one(self, stage: Path, capsys: pytest.CaptureFixture[str]) -> None:
         config = json.loads((stage / "config.json").read_text())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from onnxruntime.capi import onnxruntime_pybind11_state as ort
 from rich.console import Console
 
 from realtime.engines.indextts2.checkpoint import parity_gpt, parity_graphs, parity_serving, parity_sound
@@ -34,7 +35,10 @@ SERVED: dict[str, tuple[Callable[[Stage], None], ...]] = {
 """The stages that are exported, through ONNX Runtime and through the serving runtime in float32."""
 
 
-BREAKS = (ValueError, LookupError, TypeError, ArithmeticError, RuntimeError)
+BREAKS = (
+    *(ValueError, LookupError, TypeError, ArithmeticError, RuntimeError, AssertionError),
+    *(ort.Fail, ort.InvalidArgument, ort.InvalidGraph, ort.RuntimeException, ort.NotImplemented, ort.InvalidProtobuf),
+)
 """What a runtime may raise on sizes that it can't take: said as a miss of the stage, the others still run."""
 
 
@@ -79,13 +83,16 @@ def run_stage(folder: Path) -> tuple[list[Check], list[str]]:
         return [], [f"not run: unknown stage; there are: {', '.join(STAGES)}"]
     try:
         stage = Stage.open(folder)
-        STAGES[folder.name](stage)
-        for run in SERVED.get(folder.name, ()):
+    except ModelMissing as error:
+        return [], [f"not run: {error}"]
+    problems: list[str] = []
+    for run in (STAGES[folder.name], *SERVED.get(folder.name, ())):
+        try:
             run(stage)
-    except (ModelMissing, *BREAKS) as error:
-        return [], [f"not run: {type(error).__name__}: {str(error) or 'no reason given'}"]
-    problems = [f"{name}: stored but not compared" for name in stage.unused()]
-    return stage.checks, problems if stage.checks else [*problems, "not run: nothing to compare"]
+        except (ModelMissing, *BREAKS) as error:
+            problems.append(f"not run: {type(error).__name__}: {str(error) or 'no reason given'}")
+    problems += [f"{name}: stored but not compared" for name in stage.unused()]
+    return stage.checks, problems if stage.checks else [*problems, "nothing was compared"]
 
 
 def line(check: Check) -> str:
