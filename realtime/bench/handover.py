@@ -4,8 +4,8 @@ Random Chinese and English is spoken by `beacon` voices, whose every character c
 voice differ in tempo, level, sample rate and chunk size. Faults strike at random moments of random segments, some of them the engine
 that has just taken over. What the listener received is decoded and compared with the text, its arrival with the playout clock.
 
-The service code is the real one (utterance, dispatcher, scheduler, emitter), the engines are real, time is simulated. `--processes N`
-adds N utterances on real worker processes in real time. The second part speaks sentences with real voices, see `handover_speech`.
+The service code is the real one (utterance, dispatcher, scheduler, emitter), the engines are real, time is simulated. The second part
+looks for random places in sentences of real voices, see `handover_speech`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from realtime.audio.levels import clicks
+from realtime.bench import handover_speech
 from realtime.bench.simulated_pool import Bench, SimulatedPool
 from realtime.bench.skipping_loop import LoopClock, SkippingLoop
 from realtime.engines.beacon.decoder import listen
@@ -93,6 +94,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     print()
     for line in score.trouble[: args.show]:
         print(line)
+    speech = handover_speech.measure(args.seed, 200 if args.quick else 1000)
     reactions = np.sort(score.reactions_ms) if score.reactions_ms else np.zeros(1)
     return {
         "faults": score.faults.total(),
@@ -106,6 +108,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "silence_ms_max": round(score.silence_ms_max, 1),
         "underruns": score.underruns,
         "clicks": score.clicks,
+        **speech,
         "reaction_p50_ms": round(float(np.percentile(reactions, 50)), 1),
         "reaction_p99_ms": round(float(np.percentile(reactions, 99)), 1),
     }
