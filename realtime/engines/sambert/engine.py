@@ -34,6 +34,8 @@ CACHED_SCORE_BYTES = 16 << 20
 """About a hundred lines: a plan and the job that follows it need the same ones."""
 MAX_STEPS = 16
 """Decoder steps in one engine step, some 8 ms of work at the official size."""
+TOGETHER_S = 0.05
+"""Jobs whose deadlines are this close arrived together. Guess: two pings."""
 MAX_TEXT = 20_000
 """Characters of one job. Segments are far shorter; a longer text is a caller's error."""
 # Weights of an emotion vector, in its order, as the names that voices have.
@@ -86,7 +88,7 @@ class SambertEngine:
         """One bounded piece of work for the most urgent job."""
         if not self._speeches:
             return []
-        speech = min(self._speeches.values(), key=lambda one: one.urgency)
+        speech = self._next()
         try:
             return self._work(speech)
         except RealtimeError as error:
@@ -102,6 +104,15 @@ class SambertEngine:
         speech = self._speeches.get(job_id)
         if speech is not None and level in speech.voice.levels:
             speech.use_level(level)
+
+    def _next(self) -> JobSpeech:
+        """The most urgent job. Jobs that arrived together are all timed before the first of them is decoded, because they are then
+        decoded together: the last of them is heard earlier, the first one later."""
+        speech = min(self._speeches.values(), key=lambda one: one.urgency)
+        if speech.stage is not Stage.SPEAK or speech.emitted:
+            return speech
+        untimed = (one for one in self._speeches.values() if one.stage in (Stage.READ, Stage.SCORE) and not one.emitted)
+        return next((one for one in untimed if one.urgency <= speech.urgency + TOGETHER_S), speech)
 
     def _work(self, speech: JobSpeech) -> list[EngineEvent]:
         events: list[EngineEvent] = []
