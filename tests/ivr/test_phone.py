@@ -311,3 +311,23 @@ async def test_both_legs_are_recorded(service_url: str, make_phone: MakePhone, o
     assert decode(both[:, 1], 8000) == "Recorded."
     spectrum = np.abs(np.fft.rfft(both[4000:8000, 0]))
     assert abs(np.argmax(spectrum) * 8000 / 4000 - 440) < 3
+
+
+async def test_the_callers_voice_stops_it_too(service_url: str, make_phone: MakePhone, office: OpenOffice) -> None:
+    async def program(session: Session) -> None:
+        session.listen_for_voice()
+        said = await session.say(TEXT, interrupt=("voice",))
+        assert session.interrupted_by == "voice" and not said.is_complete
+        await session.pause(0.3)
+
+    time_s = np.arange(8000 * 20) / 8000
+    vowel = sum(np.sin(2 * np.pi * 140 * n * time_s) / n for n in range(1, 20)) * 3000 * (1 + np.sin(2 * np.pi * 4 * time_s))
+    vowel[: 8000 * 2] = 0  # he listens for two seconds
+    async with office(program, service_url) as ivr:
+        phone = await make_phone(says=vowel.astype(np.int16))
+        await phone.dial(ivr.uri)
+        await phone.wait_for("CALL_CLOSED", 30)
+        record = (await ivr.over())[0]
+    assert record["barge_ins"] == 1 and "errors" not in record
+    assert 1000 < record["prompts"][0]["heard_ms"] < 3500
+    assert decode(phone.heard() / 32768, 8000) != TEXT

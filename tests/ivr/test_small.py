@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -155,3 +156,11 @@ def test_recordings_can_be_read_by_the_projects_own_reader(tmp_path: Path) -> No
     asyncio.run(record())
     samples, rate = read_wav(tmp_path / "a.wav")
     assert rate == 8000 and len(samples) == 160 and np.abs(samples).max() > 0.4
+
+
+async def test_sipp_is_served() -> None:
+    if shutil.which("sipp") is None:
+        pytest.skip("SIPp is not installed: apt install sip-tester")
+    figures = await bench.with_sipp(3, 1.0)
+    assert figures["sipp_exit"] == 0 and figures["calls_served"] == 3 and figures["packets_lost"] == 0
+    assert figures["packets_echoed"] > 0.8 * figures["packets_sent"] > 0
