@@ -26,35 +26,39 @@ static void rotate(const attend_t *s, const float *x, int t, float *y) {
     }
 }
 
-/* Write x[0..count) as column `n`, rows k0.. of a panel set: the order of a weight whose output channel is n. */
-INLINE void put_column(int kind, void *panels, long k_pad, long n, long k0, const float *x, int count) {
-    if (kind == F32) {
-        float *to = (float *)panels + (n / 16 * k_pad + k0) * 16 + n % 16;
-        for (int j = 0; j < count; j++) to[(long)j * 16] = x[j];
+/* Write up to 16 rotated keys as one panel of a weight: output channel = key, [d_pad / q][16][q]. Absent keys are zero. */
+static void pack_keys(const attend_t *s, const float *x, long ldx, int t, int d_pad, char *panel) {
+    float rows[16][HEAD_MAX] __attribute__((aligned(64)));
+    memset(rows, 0, sizeof rows);
+    for (int i = 0; i < 16 && t + i < s->t; i++) rotate(s, x + i * ldx, t + i, rows[i]);
+    if (s->kind == F32) {
+        for (int j = 0; j < d_pad; j++)
+            for (int i = 0; i < 16; i++) ((float *)panel)[j * 16 + i] = rows[i][j];
         return;
     }
-    uint16_t *to = (uint16_t *)panels + (n / 16 * k_pad + k0) * 16 + n % 16 * 2;
-    for (int j = 0; j < count; j += 16) {
-        v16 part = splat(0);
-        for (int i = 0; i < 16 && j + i < count; i++) part[i] = x[j + i];
-        h16 bits = to_bf16(part);
-        for (int i = 0; i < 16 && j + i < count; i++) to[(long)((j + i) / 2) * 32 + ((j + i) & 1)] = bits[i];
-    }
+    uint32_t pairs[16][HEAD_MAX / 2]; /* two bf16 of one key: the unit that moves */
+    for (int i = 0; i < 16; i++)
+        for (int j = 0; j < d_pad; j += 16) *(h16u *)((uint16_t *)pairs[i] + j) = (h16u)to_bf16(load(rows[i] + j));
+    for (int j = 0; j < d_pad / 2; j++)
+        for (int i = 0; i < 16; i++) ((uint32_t *)panel)[j * 16 + i] = pairs[i][j];
 }
 
-/* Write x[0..count) as row `k` of a panel set: one input value of all output channels. */
-INLINE void put_line(int kind, void *panels, long k_pad, long k, const float *x, int count) {
-    for (int n = 0; n < count; n += 16) {
-        int lanes = count - n < 16 ? count - n : 16;
-        if (kind == F32) {
-            memcpy((float *)panels + (n / 16 * k_pad + k) * 16, x + n, sizeof(float) * lanes);
-            continue;
+/* Write values of positions t and t + 1 into the panels of a weight: output channel = channel, input = position. */
+static void pack_values(const attend_t *s, const float *x, long ldx, int t, int t_pad, int d_pad, char *panels) {
+    for (int n = 0; n < d_pad; n += 16) {
+        const int lanes = s->d - n < 16 ? s->d - n : 16;
+        v16 first = splat(0), second = splat(0);
+        memcpy(&first, x + n, sizeof(float) * lanes);
+        if (t + 1 < s->t) memcpy(&second, x + ldx + n, sizeof(float) * lanes);
+        const long at = ((long)n / 16 * t_pad + t) * 16;
+        if (s->kind == F32) {
+            store((float *)panels + at, first);
+            store((float *)panels + at + 16, second);
+        } else {
+            u16x low = __builtin_convertvector(to_bf16(first), u16x), high = __builtin_convertvector(to_bf16(second), u16x);
+            u16x both = low | (high << 16);
+            memcpy((uint16_t *)panels + at, &both, 64);
         }
-        v16 part = splat(0);
-        memcpy(&part, x + n, sizeof(float) * lanes);
-        h16 bits = to_bf16(part);
-        uint16_t *to = (uint16_t *)panels + (n / 16 * k_pad + (k & ~1L)) * 16 + (k & 1);
-        for (int i = 0; i < lanes; i++) to[2 * i] = bits[i];
     }
 }
 
@@ -62,16 +66,12 @@ static void attend_pack_unit(void *arg, int unit) {
     const attend_t *s = arg;
     const int size = s->kind == F32 ? 4 : 2, t_pad = up16(s->t), d_pad = up16(s->d);
     const int b = unit / s->heads, h = unit % s->heads, width = s->heads * s->d;
-    char *kp = (char *)s->k_panels + (long)unit * t_pad * d_pad * size, *vp = (char *)s->v_panels + (long)unit * t_pad * d_pad * size;
-    memset(kp, 0, (long)t_pad * d_pad * size);
-    memset(vp, 0, (long)t_pad * d_pad * size);
-    float y[HEAD_MAX];
-    for (int t = 0; t < s->t; t++) {
-        const float *x = s->qkv + ((long)b * s->t + t) * 3 * width + h * s->d;
-        rotate(s, x + width, t, y);
-        put_column(s->kind, kp, d_pad, t, 0, y, s->d);
-        put_line(s->kind, vp, t_pad, t, x + 2 * width, s->d);
-    }
+    const long bytes = (long)t_pad * d_pad * size;
+    char *kp = (char *)s->k_panels + unit * bytes, *vp = (char *)s->v_panels + unit * bytes;
+    const float *x = s->qkv + (long)b * s->t * 3 * width + h * s->d;
+    memset(vp, 0, bytes);
+    for (int t = 0; t < s->t; t += 16) pack_keys(s, x + (long)t * 3 * width + width, 3 * width, t, d_pad, kp + (long)t * d_pad * size);
+    for (int t = 0; t < s->t; t += 2) pack_values(s, x + (long)t * 3 * width + 2 * width, 3 * width, t, t_pad, d_pad, vp);
 }
 
 /* c[rows, n_pad] = a[rows, k_pad] times panels, 64 columns at a time through the tiles of gemm.h. */
@@ -106,6 +106,28 @@ static float soften(float *scores, int t, int t_pad) {
     return 1.f / sum;
 }
 
+/* The same, written as bf16 with a rougher exponential (1e-4, bf16 rounds at 4e-3). */
+static float soften_bf16(const float *scores, int t, int t_pad, uint16_t *weights) {
+    v16 top = splat(-INFINITY), total = splat(0);
+    int i = 0;
+    for (; i + 16 <= t; i += 16) top = vmax(top, load(scores + i));
+    float largest = hmax(top);
+    for (; i < t; i++) largest = scores[i] > largest ? scores[i] : largest;
+    v16 m = splat(largest);
+    for (i = 0; i + 16 <= t; i += 16) {
+        v16 e = vexp_rough(load(scores + i) - m);
+        *(h16u *)(weights + i) = (h16u)to_bf16(e);
+        total += e;
+    }
+    float sum = hsum(total);
+    for (; i < t_pad; i++) {
+        v16 e = i < t ? vexp_rough(splat(scores[i]) - m) : splat(0);
+        weights[i] = to_bf16(e)[0];
+        sum += e[0];
+    }
+    return 1.f / sum;
+}
+
 static void attend_unit(void *arg, int unit) {
     const attend_t *s = arg;
     const int blocks = (s->t + QUERY_ROWS - 1) / QUERY_ROWS, head = unit / blocks, first = unit % blocks * QUERY_ROWS;
@@ -114,7 +136,7 @@ static void attend_unit(void *arg, int unit) {
     const int b = head / s->heads, h = head % s->heads;
     float *scores = (float *)__builtin_alloca_with_align(sizeof(float) * QUERY_ROWS * t_pad, 512);
     char *weights = (char *)__builtin_alloca_with_align((long)size * QUERY_ROWS * t_pad, 512);
-    char queries[QUERY_ROWS * HEAD_MAX * 4] __attribute__((aligned(64)));
+    char queries[QUERY_ROWS * HEAD_MAX * 4] __attribute__((aligned(64))) = {0};
     float values[QUERY_ROWS * HEAD_MAX] __attribute__((aligned(64)));
     float row[HEAD_MAX], inverse[QUERY_ROWS];
     const operand_t q = {queries, NULL, NULL, s->kind, s->d, d_pad, d_pad}, p = {weights, NULL, NULL, s->kind, t_pad, t_pad, t_pad};
@@ -125,8 +147,12 @@ static void attend_unit(void *arg, int unit) {
     }
     small_product(s->kind, queries, (char *)s->k_panels + (long)head * t_pad * d_pad * size, rows, d_pad, t_pad, scores, t_pad);
     for (int i = 0; i < rows; i++) {
-        inverse[i] = soften(scores + (long)i * t_pad, s->t, t_pad);
-        put_row(&p, i, scores + (long)i * t_pad);
+        if (s->kind == BF16) {
+            inverse[i] = soften_bf16(scores + (long)i * t_pad, s->t, t_pad, (uint16_t *)weights + (long)i * t_pad);
+        } else {
+            inverse[i] = soften(scores + (long)i * t_pad, s->t, t_pad);
+            put_row(&p, i, scores + (long)i * t_pad);
+        }
     }
     small_product(s->kind, weights, (char *)s->v_panels + (long)head * t_pad * d_pad * size, rows, t_pad, d_pad, values, d_pad);
     for (int i = 0; i < rows; i++)

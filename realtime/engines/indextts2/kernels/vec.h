@@ -60,6 +60,9 @@ INLINE v16 vround(v16 x) {
 
 /* bfloat16, rounded to nearest even. */
 INLINE h16 to_bf16(v16 x) {
+#if defined(__AVX512BF16__)
+    return (h16)_mm512_cvtneps_pbh((__m512)x);
+#endif
     u16x bits = (u16x)x;
     bits += 0x7fffu + ((bits >> 16) & 1u);
     return __builtin_convertvector(bits >> 16, h16);
@@ -104,7 +107,7 @@ INLINE v16 from_f16(h16 x) {
 
 /* e^x by 2^n * p(f), f in [-0.5, 0.5]; relative error below 2e-7; arguments are clamped to [-87, 88]. */
 INLINE v16 vexp(v16 x) {
-    x = vmin(vmax(x, splat(-87.f)), splat(88.f));
+    x = vmin(splat(88.f), vmax(splat(-87.f), x)); /* in this order a NaN comes through */
     v16 n = vround(x * 1.44269504f);
     v16 r = x - n * 0.693145752f - n * 1.42860677e-6f;
     v16 p = splat(1.9875691500e-4f);
@@ -116,6 +119,20 @@ INLINE v16 vexp(v16 x) {
     p = p * r * r + r + 1.f;
     i16 scale = (__builtin_convertvector(n, i16) + 127) << 23;
     return p * (v16)scale;
+}
+/* e^x for x <= 0 by 2^n * p(f), relative error below 1e-4. */
+INLINE v16 vexp_rough(v16 x) {
+    x = vmax(splat(-126.f), x * 1.44269504f);
+    v16 n = vround(x), f = x - n;
+    v16 p = splat(0.0558282f);
+    p = p * f + 0.2401397f;
+    p = p * f + 0.6931365f;
+    p = p * f + 0.9999999f;
+#if defined(__AVX512F__)
+    return (v16)_mm512_scalef_ps((__m512)p, (__m512)n);
+#else
+    return p * (v16)((__builtin_convertvector(n, i16) + 127) << 23);
+#endif
 }
 INLINE v16 vsigmoid(v16 x) { return 1.f / (1.f + vexp(-x)); }
 INLINE v16 vtanh(v16 x) { return 1.f - 2.f / (vexp(2.f * x) + 1.f); }
