@@ -67,6 +67,7 @@ def test_every_file_is_listed_with_its_checksum(exported: Path) -> None:
     listed = set(manifest.read(exported).files)
     assert listed == {p.name for p in exported.iterdir()} - {"manifest.json"}
     assert {f"{g}.onnx" for g in GRAPHS} <= listed
+    assert all(p.stat().st_mode & 0o444 == 0o444 for p in exported.iterdir())  # the service may run as another user
 
 
 def test_graphs_hold_no_weights_and_their_difference_is_recorded(exported: Path) -> None:

@@ -179,6 +179,7 @@ class Work:
         kind = PRECISIONS[precision]
         path, part = self.folder / f"{name}.safetensors", self.folder / f"{name}.safetensors.part"
         save_file({k: (v.to(kind) if v.is_floating_point() else v).contiguous() for k, v in state.items()}, part)
+        part.chmod(0o644)  # the library writes for its user alone; the service may be another
         os.replace(part, path)
         return path
 
