@@ -58,12 +58,15 @@ def describe_mels(mels: Matrix) -> Matrix:
     return np.asarray(np.concatenate([scaled, slopes], axis=1), np.float32)
 
 
-def align(sound: Matrix, reference: Matrix, tempo: float = 1.0) -> Alignment:
+def align(sound: Matrix, reference: Matrix, tempo: float = 1.0, begin_s: float = 0.0) -> Alignment:
     """How far into `reference` the `sound` goes, both from `describe`. `tempo`: reference time per sound time, as far as it is known
-    (ratio of the plans' durations). No sound at all ends at 0."""
+    (ratio of the plans' durations). `begin_s`: where in the reference the sound should begin, when it is not a whole beginning; it may
+    lie `BAND_S` and a third of `begin_s` off. No sound at all ends where it should begin."""
     if not len(sound) or not len(reference):
-        return Alignment(0.0, 0.0, 0.0)
-    costs = _end_costs(sound, reference, tempo)
+        return Alignment(begin_s, 0.0, 0.0)
+    costs = _end_costs(sound, reference, tempo, begin_s / HOP_S)
+    if not np.isfinite(costs).any():
+        return Alignment(begin_s, float("inf"), float("inf"))
     best = int(costs.argmin())
     near = np.flatnonzero(costs <= costs[best] * 1.05 + 1e-6)
     return Alignment((best + 1) * HOP_S, float(costs[best]) / len(sound), float(near[-1] - near[0]) * HOP_S)
@@ -83,22 +86,22 @@ def next_word(plan: SpeechPlan, time_s: float, length: int) -> tuple[int, float]
     return length, plan.duration_s
 
 
-def _end_costs(sound: Matrix, reference: Matrix, tempo: float) -> npt.NDArray[np.float64]:
+def _end_costs(sound: Matrix, reference: Matrix, tempo: float, begin: float) -> npt.NDArray[np.float64]:
     """Cost of the best path over all of the sound that ends at each frame of the reference, [len(reference)]; infinite outside the band."""
     rows, columns = len(sound), len(reference)
     total = np.full(columns, np.inf)
     squares = np.einsum("ij,ij->i", reference, reference)
-    band = BAND_S / HOP_S
+    band = BAND_S / HOP_S + begin / 3
     for row in range(rows):
-        low = max(0, int(row * tempo * SLOWEST - band))
-        high = min(columns, int(row * tempo * FASTEST + band) + 1)
+        low = max(0, int(begin + row * tempo * SLOWEST - band))
+        high = min(columns, int(begin + row * tempo * FASTEST + band) + 1)
         if low >= high:
-            break
+            return np.full(columns, np.inf)
         part = slice(low, high)
         distance = np.sqrt(np.maximum(squares[part] + sound[row] @ sound[row] - 2.0 * (reference[part] @ sound[row]), 0.0))
         fresh = np.full(columns, np.inf)
         if row == 0:
-            fresh[part] = distance + STAY * np.arange(high - low)
+            fresh[part] = distance + (STAY * np.arange(high - low) if begin == 0 else 0.0)
         else:
             before = np.concatenate([[np.inf, np.inf], total])
             step = np.minimum(np.minimum(total[part] + STAY, before[low + 1 : high + 1]), before[low:high] + SKIP)

@@ -443,6 +443,7 @@ class Dispatcher:
         run.pad(run.rate * pause_ms(run.segment) // 1000)
         self._planner.spoken(run, task.stream.listener.request)
         task.stream.tasks.pop(self._job_id(task), None)
+        task.stream.listener.nudge()
 
     def _stop(self, task: Task, attempt: Attempt) -> None:
         if attempt.job_id in self._attempts and self._pool is not None:

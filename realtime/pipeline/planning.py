@@ -63,11 +63,12 @@ class Planner:
 
     async def _fetch(self, run: SegmentRun, info: EngineInfo, voice: str, request: Request) -> None:
         spoken = spoken_for(run, info)
-        ask = PlanRequest(spoken.text, voice, request.language or run.segment.language, request.speed)
+        ask = PlanRequest(spoken.text, voice, request.language or run.segment.language, request.speed, with_features=True)
         try:
             with anyio.move_on_after(PLAN_TIMEOUT_S):
                 assert self._pool is not None
                 reply = await self._pool.plan(info.name, ask)
                 run.plan = project_plan(reply.plan, spoken, run.segment)
+                run.reference = reply.features
         except RealtimeError as error:
             log.debug("no plan for segment %d from %s: %s", run.segment.index, info.name, error.message)

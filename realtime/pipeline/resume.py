@@ -6,9 +6,15 @@ the part of the new sound that repeats it is skipped.
 
 from __future__ import annotations
 
+import numpy as np
+
+from realtime.pipeline.align import align, describe, describe_mels, next_word
 from realtime.pipeline.attempt import ResumePoint
 from realtime.pipeline.segment_run import SegmentRun
 from realtime.text.boundaries import is_speakable
+
+MOST_DOUBT_S = 0.3
+"""An alignment whose good ends lie further apart than a word is no better than the plan alone (guess)."""
 
 SOUNDED_MS = 80
 """So much of a character's own sound makes it heard: the emitter's tail, and twice a beacon's burst."""
@@ -24,6 +30,9 @@ def find_resume(run: SegmentRun, is_raw: bool = False) -> ResumePoint:
         return run.resume  # another handover is under way: nothing was sent beyond its resume point
     if total == 0:
         return ResumePoint(segment.span.start, 0)
+    heard = None if is_raw or run.is_exact else _by_ear(run)
+    if heard is not None:
+        return heard
     said = _said(run) if is_raw else run.char_at(total)
     begin = said if is_raw else word_start(segment.text, said - segment.span.start) + segment.span.start
     rest = segment.text[said - segment.span.start :]
@@ -37,6 +46,23 @@ def find_resume(run: SegmentRun, is_raw: bool = False) -> ResumePoint:
     if is_raw:
         return ResumePoint(begin, run.buffer.taken, is_exact=run.is_exact)
     return ResumePoint(begin, total, skip_s=(total - at) / run.rate)
+
+
+def _by_ear(run: SegmentRun) -> ResumePoint | None:
+    """The resume point of sound whose engine did not say where its words lie, found by aligning the last second of it with what the
+    plan's engine would say; None when there is nothing to align with, or the place is not clear."""
+    if run.reference is None or run.plan is None:
+        return None
+    segment, total = run.segment, run.buffer.total
+    sound = np.concatenate([run.buffer.recent(), run.buffer.held()])
+    begins_s = max(0.0, (total - len(sound)) / run.rate)
+    found = align(describe(sound, run.rate), describe_mels(run.reference), begin_s=begins_s)
+    if found.doubt_s > MOST_DOUBT_S:
+        return None
+    char, begin_s = next_word(run.plan, found.time_s, len(segment.text))
+    if not is_speakable(segment.text[char:]):
+        return ResumePoint(segment.span.end, total, is_nothing_left=True)
+    return ResumePoint(segment.span.start + char, total, skip_s=max(0.0, found.time_s - begin_s))
 
 
 def _said(run: SegmentRun) -> int:

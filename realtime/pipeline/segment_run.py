@@ -35,6 +35,7 @@ class SegmentRun:
         "plain",
         "plan",
         "rate",
+        "reference",
         "resume",
         "segment",
         "standbys",
@@ -48,6 +49,7 @@ class SegmentRun:
         self.rate = rate
         self.buffer = RunBuffer()
         self.plan: SpeechPlan | None = None
+        self.reference: npt.NDArray[np.float32] | None = None  # what the plan's engine would sound like, to find the place in it
         self.live: Attempt | None = None
         self.standbys: list[Attempt] = []
         self.resume: ResumePoint | None = None
