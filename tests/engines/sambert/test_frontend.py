@@ -183,6 +183,12 @@ def test_a_mark_that_makes_no_sense_is_read_as_if_it_were_not_there() -> None:
     assert short(FRONTEND.read("<你好|what>", "zh").lines) == "ni2 hao3 /"
 
 
+@pytest.mark.parametrize("text", ["<词|#0>", "<词|#5>", "<词|\ue0000>", "<词|\ue000>"])
+def test_a_mark_of_the_user_is_never_taken_for_one_of_the_lexicon(text: str) -> None:
+    for frontend in (FRONTEND, Frontend(Lexicon({"重庆": "chong2 qing4"}))):
+        assert short(frontend.read(text + "重庆", "zh").lines).startswith("cii2")
+
+
 def test_the_lexicon_takes_pinyin_and_phones_and_keeps_the_spans() -> None:
     frontend = Frontend(Lexicon({"行道树": "hang2 dao4 shu4", "nginx": "EH1 N JH IH0 N EH1 K S"}))
     lines = frontend.read("看行道树用Nginx。", "zh").lines

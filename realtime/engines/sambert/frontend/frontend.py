@@ -8,7 +8,7 @@ if it were not marked.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from realtime.engines.sambert.frontend import dictionary, english, pinyin, sandhi, words
 from realtime.engines.sambert.frontend.erhua import is_full, merge
@@ -43,13 +43,15 @@ class Frontend:
         spoken = SpokenText.verbatim(text)
         readings: list[str] = []
         edits = []
+        # What tells our marks from the user's: a character that is nowhere in the text.
+        ours = next(char for char in map(chr, range(0xE000, 0xF8FF)) if char not in text)
         for start, end, reading in self._lexicon.mark(text):
-            edits.append(Edit(start, end, f"<{PLACEHOLDER}|#{len(readings)}>"))
+            edits.append(Edit(start, end, f"<{PLACEHOLDER}|{ours}{len(readings)}>"))
             readings.append(reading)
         spoken = normalize(apply(spoken, edits), language)
         unspoken: Counter[str] = Counter()
-        items = scan(spoken.text, language, unspoken, pinyin.is_readable)
-        builder = _Builder(spoken, readings, language)
+        items = scan(spoken.text, language, unspoken, pinyin.is_readable, ours)
+        builder = _Builder(spoken, {f"{ours}{i}": reading for i, reading in enumerate(readings)}, language)
         builder.add_all(items)
         return Reading(tuple(builder.finish()), unspoken)
 
@@ -57,7 +59,7 @@ class Frontend:
 class _Builder:
     """Collects prosodic words until a sentence ends. Positions of words are of the normalised text until they are kept."""
 
-    def __init__(self, spoken: SpokenText, readings: list[str], language: str) -> None:
+    def __init__(self, spoken: SpokenText, readings: Mapping[str, str], language: str) -> None:
         self._spoken, self._readings, self._language = spoken, readings, language
         self._phrase: list[Word] = []
         self._words: list[SpokenWord] = []
@@ -80,8 +82,7 @@ class _Builder:
         return self._lines
 
     def _given(self, item: Item) -> None:
-        reading = self._readings[int(item.reading[1:])] if item.reading[1:].isdigit() and item.reading[0] == "#" else item.reading
-        understood = understand(reading)
+        understood = understand(self._readings.get(item.reading, item.reading))
         if understood is None:
             inner = scan(item.text, self._language, Counter(), pinyin.is_readable)
             self.add_all(Item(one.kind, one.text, one.start + item.start, one.end + item.start) for one in inner)

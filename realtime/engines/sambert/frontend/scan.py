@@ -45,8 +45,11 @@ _DIGIT_NAMES = dict(zip("0123456789", "零一二三四五六七八九", strict=T
 _ENGLISH_DIGITS = dict(zip("0123456789", "zero one two three four five six seven eight nine".split(), strict=True))
 
 
-def scan(text: str, language: str, unspoken: Counter[str], is_readable: Callable[[str], bool]) -> list[Item]:
-    """Items in order. Characters that no rule can speak are counted in `unspoken` and left out."""
+def scan(text: str, language: str, unspoken: Counter[str], is_readable: Callable[[str], bool], ours: str = "\n") -> list[Item]:
+    """Items in order. Characters that no rule can speak are counted in `unspoken` and left out.
+
+    Readings that begin with `ours` were put there by the lexicon (a line's end never begins one, so by default there are none).
+    """
     out: list[Item] = []
     at = 0
     while at < len(text):
@@ -55,7 +58,7 @@ def scan(text: str, language: str, unspoken: Counter[str], is_readable: Callable
         if given:
             word, reading = given.group()[1:-1].split("|", 1)
             # A mark that the lexicon put there stands for its whole word; in one of the user's, the word itself has the time.
-            span = (at, given.end()) if reading.startswith("#") else (at + 1, at + 1 + len(word))
+            span = (at, given.end()) if reading.startswith(ours) else (at + 1, at + 1 + len(word))
             out.append(Item(Kind.GIVEN, word, *span, reading))
             at = given.end()
         elif latin:
