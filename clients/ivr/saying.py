@@ -133,21 +133,19 @@ class Saying:
 
     async def _by_service(self) -> None:
         """Raises what the service said, or `TimeoutError` when it delivers nothing in time."""
-        client = self._voices.service.client
-        if client is None:
-            raise CallFailed("the service was not reached yet")
         manners = self._options.manners
         encoding = self._call.encoding
-        utterance = self._utterance = client.speak(
-            self._feed.read(),
-            Manner(decode=False, position=self._position, patience_s=self._options.patience_s, on_event=self._on_event),
-            voice=manners.voice,
-            language=manners.language,
-            speed=manners.speed,
-            format=AudioFormat(encoding, RATE),
-            priority=self._options.priority,
-            budget=BudgetChoice(BudgetProfile.IVR, max_lead_ms=MAX_LEAD_MS),
-        )
+        async with asyncio.timeout(self._options.budget_s):
+            utterance = self._utterance = await self._voices.service.speak(
+                self._feed.read(),
+                Manner(decode=False, position=self._position, patience_s=self._options.patience_s, on_event=self._on_event),
+                voice=manners.voice,
+                language=manners.language,
+                speed=manners.speed,
+                format=AudioFormat(encoding, RATE),
+                priority=self._options.priority,
+                budget=BudgetChoice(BudgetProfile.IVR, max_lead_ms=MAX_LEAD_MS),
+            )
         pump = asyncio.create_task(self._pump(utterance))
         try:
             while not pump.done():

@@ -6,7 +6,7 @@
     offer.py         PURE. SDP offers and answers for G.711 and telephone-events
     agent.py         the socket: dispatch, calls in and out, limits
     registering.py   an address kept bound at a registrar
-    leg.py           one call's signalling
+    leg.py wire.py   one call's signalling, and what it needs of the agent
     rtp.py           PURE. packets out and in: sequence, timestamps, whose packets count
     dtmf.py          PURE. RFC 4733 keys both ways
     media.py         one call's two sockets, paced, with RTCP

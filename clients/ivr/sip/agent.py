@@ -17,11 +17,11 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from aiosipua.auth import SipDigestAuth
 from aiosipua.dialog import create_dialog_from_request
-from aiosipua.headers import CSeq, parse_uri, stringify_cseq
+from aiosipua.headers import parse_uri
 from aiosipua.message import SipRequest, SipResponse
 from aiosipua.utils import generate_tag
 from realtime_ivr.errors import CallFailed
-from realtime_ivr.sip.dialog import ack_error, first_request, local_host
+from realtime_ivr.sip.dialog import ack_error, cancel_of, first_request, local_host
 from realtime_ivr.sip.leg import Leg, Stage
 from realtime_ivr.sip.offer import NoCommonCodec
 from realtime_ivr.sip.reading import ALLOW, Address, Request, Response, Unreadable, answer, read, reply_address
@@ -175,7 +175,7 @@ class SipAgent(asyncio.DatagramProtocol):
                 client = self._transactions.pending_request(key)
                 if client is None:
                     continue
-                cancel = _cancel(client)
+                cancel = cancel_of(client)
                 if self._transactions.has_provisional(key):
                     self.send_request(cancel, leg.peer, None)
                 else:
@@ -344,18 +344,3 @@ class SipAgent(asyncio.DatagramProtocol):
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
-
-
-def _cancel(invite: SipRequest) -> SipRequest:
-    """Same branch, same numbers (RFC 3261, 9.1)."""
-    cancel = SipRequest(method="CANCEL", uri=invite.uri)
-    cancel.headers.append("Via", invite.headers.get("via")[0])
-    for name in ("From", "To", "Call-ID"):
-        cancel.headers.set_single(name, invite.headers.get_first(name) or "")
-    number = invite.cseq
-    assert number is not None  # we wrote it
-    cancel.headers.set_single("CSeq", stringify_cseq(CSeq(number.seq, "CANCEL")))
-    cancel.headers.set_single("Max-Forwards", "70")
-    for route in invite.headers.get("route"):
-        cancel.headers.append("Route", route)
-    return cancel

@@ -12,7 +12,18 @@ from aiosipua.message import SipRequest, SipResponse
 from aiosipua.utils import generate_branch, generate_call_id, generate_tag
 from realtime_ivr.sip.reading import PRODUCT, Address, contact
 
-__all__ = ["Dialog", "DialogState", "ack_error", "ack_success", "first_request", "local_host", "next_hop", "request_in", "take_answer"]
+__all__ = [
+    "Dialog",
+    "DialogState",
+    "ack_error",
+    "ack_success",
+    "cancel_of",
+    "first_request",
+    "local_host",
+    "next_hop",
+    "request_in",
+    "take_answer",
+]
 
 
 def first_request(method: str, uri: str, us: str, them: str, local: Address) -> tuple[SipRequest, Dialog]:
@@ -72,6 +83,21 @@ def ack_success(dialog: Dialog, sequence: int, local: Address) -> SipRequest:
     ack.headers.set_single("CSeq", stringify_cseq(CSeq(sequence, "ACK")))
     ack.headers.set_single("Via", stringify_via(Via(host=local[0], port=local[1], params={"branch": generate_branch(), "rport": None})))
     return ack
+
+
+def cancel_of(invite: SipRequest) -> SipRequest:
+    """The CANCEL of an INVITE: same branch, same numbers (RFC 3261, 9.1)."""
+    cancel = SipRequest(method="CANCEL", uri=invite.uri)
+    cancel.headers.append("Via", invite.headers.get("via")[0])
+    for name in ("From", "To", "Call-ID"):
+        cancel.headers.set_single(name, invite.headers.get_first(name) or "")
+    number = invite.cseq
+    assert number is not None  # we wrote it
+    cancel.headers.set_single("CSeq", stringify_cseq(CSeq(number.seq, "CANCEL")))
+    cancel.headers.set_single("Max-Forwards", "70")
+    for route in invite.headers.get("route"):
+        cancel.headers.append("Route", route)
+    return cancel
 
 
 def next_hop(dialog: Dialog, peer: Address, *, trusts_contact: bool) -> Address:

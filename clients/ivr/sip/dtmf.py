@@ -96,3 +96,10 @@ class KeyReceiver:
             return None
         self._seen.append(timestamp)
         return CODES[code]
+
+
+def key_in_info(text: str) -> str | None:
+    """The key in the body of an INFO: `Signal=5` of `application/dtmf-relay`, or `5` alone."""
+    lines = [line.partition("=")[2] for line in text.splitlines() if line.lower().startswith("signal")]
+    key = (lines[0] if lines else text).strip().upper()[:1]
+    return key if key and key in CODES else None

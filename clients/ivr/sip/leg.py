@@ -11,15 +11,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Protocol
 
 from aiosipua.auth import SipDigestAuth, answer_challenge
-from aiosipua.message import SipRequest, SipResponse
+from aiosipua.message import SipRequest
 from realtime_ivr.call import HangUpSide, HungUp
 from realtime_ivr.errors import CallFailed
 from realtime_ivr.sip.dialog import Dialog, ack_success, next_hop, request_in, take_answer
+from realtime_ivr.sip.dtmf import key_in_info
 from realtime_ivr.sip.offer import NoCommonCodec, Terms, agree, make_answer, make_offer, read_sdp
 from realtime_ivr.sip.reading import ALLOW, Address, Request, Response, answer, contact, uri_of
+from realtime_ivr.sip.wire import Wire
 
 SDP = "application/sdp"
 BUSY = {486: "busy", 600: "busy", 603: "declined", 480: "not available", 404: "no such number", 408: "no answer", 487: "cancelled"}
@@ -33,30 +34,6 @@ class Stage(Enum):
     CALLING = auto()
     UP = auto()
     OVER = auto()
-
-
-class Wire(Protocol):
-    """What a leg needs of its agent."""
-
-    def send_request(self, request: SipRequest, to: Address, leg: Leg) -> None:
-        """Send, again and again until answered; responses come to `Leg.responded`."""
-        ...
-
-    def send_once(self, request: SipRequest, to: Address) -> None:
-        """Send without waiting for an answer: an ACK."""
-        ...
-
-    def send_response(self, request: Request, response: SipResponse) -> None:
-        """Answer a request."""
-        ...
-
-    def cancel_invite(self, leg: Leg) -> None:
-        """CANCEL the INVITE of an outgoing leg."""
-        ...
-
-    def released(self, leg: Leg) -> None:
-        """The leg is over."""
-        ...
 
 
 class Leg:
@@ -283,10 +260,8 @@ class Leg:
             self._reply(request, 200 if not request.message.body else 415)
             return
         self._reply(request, 200)
-        text = request.message.text
-        lines = [line.partition("=")[2] for line in text.splitlines() if line.lower().startswith("signal")]
-        key = (lines[0] if lines else text).strip().upper()[:1]
-        if key and key in "0123456789*#ABCD":
+        key = key_in_info(request.message.text)
+        if key is not None:
             self.on_key(key)
 
     def _notify(self, request: Request) -> None:

@@ -176,7 +176,7 @@ class SipTransport:
         rtp_ports: tuple[int, int] = (20000, 29999),
         registration: Registration | None = None,
     ) -> None:
-        self.pacer = pacer or Pacer()
+        self.pacer = Pacer() if pacer is None else pacer
         self.agent = SipAgent(settings, self._incoming)
         self._ports = Ports(settings.host, *rtp_ports)
         self._on_call = on_call
