@@ -1,6 +1,6 @@
 """A reference clip -> a voice pack. Specification sections 5 and 16. Needs torch and the whole checkpoint; serving needs neither.
 
-One model is in memory at a time; at official sizes the peak is about 5 GB. Cost: some 60 GFLOP per second of clip.
+One model is in memory at a time; at official sizes the peak is about 4 GB. Cost: some 60 GFLOP per second of clip.
 """
 
 from __future__ import annotations

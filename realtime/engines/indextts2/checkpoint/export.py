@@ -1,7 +1,7 @@
 """`realtime models export indextts2`: an official checkpoint -> the folder that `model_files` describes, and ONNX graphs over it.
 
 Written piece by piece into `.<name>.part`; a run that was broken off goes on behind the last whole piece, and the finished folder
-replaces an older one in one step. One model is in memory at a time: at official sizes the peak is about 6 GB (the manifest records the
+replaces an older one in one step. One model is in memory at a time: at official sizes the peak is about 4.5 GB (the manifest records the
 measured one), the folder takes 2.9 GB and a minute.
 """
 
