@@ -120,7 +120,8 @@ class Races:
             desk.emit(CancelJob(job.spec.id, job.stream.spec.id, run.worker_id, run.engine, Reason.STALL), "stall")
             self.lost(job, run, Reason.STALL, now)
             return
-        found = self._successor(job, run.engine)
+        sure = surely_at(run, desk.rates, jobs)
+        found = self._successor(job, run.engine, is_overdue=now >= sure)
         if found is None:
             twin = desk.fleet.pick(run.engine, exclude=(run.worker_id,), is_rescue=True)
             if twin is not None and self._must_leave(job, run, twin, deadline, now):
@@ -131,7 +132,6 @@ class Races:
             desk.timers.put(job.spec.id, now + LOOK_AGAIN_S if is_soon or stall <= now else min(stall, now + desk.settings.urgent_s))
             return
         begin = start_at(deadline, found, desk.rates, rules)
-        sure = surely_at(run, desk.rates, jobs)
         if now < begin:
             desk.timers.put(job.spec.id, min(begin, stall) if stall > now else begin)
         elif now < sure <= deadline - rules.commit_s and desk.is_pressed(found.card.engine):
@@ -146,11 +146,12 @@ class Races:
         is_overdue = now >= surely_at(run, desk.rates, desk.jobs_on(run)) + rules.margin_s
         return has_chance and is_overdue and now >= start_at(deadline, twin, desk.rates, rules)
 
-    def _successor(self, job: JobRecord, engine: EngineName) -> Worker | None:
-        """A free worker of the first engine after `engine` in the chain that may have the job; then of those before it."""
+    def _successor(self, job: JobRecord, engine: EngineName, is_overdue: bool = True) -> Worker | None:
+        """A free worker of the first engine after `engine` in the chain that may have the job; for an overdue one also of those before
+        it, who are not asked for help just because time is short."""
         chain = job.stream.spec.chain
         place = chain.index(engine)
-        found = (self._room.stand_in(job, other) for other in (*chain[place + 1 :], *chain[:place]))
+        found = (self._room.stand_in(job, other) for other in (*chain[place + 1 :], *(chain[:place] if is_overdue else ())))
         return next((worker for worker in found if worker is not None), None)
 
     def _can_replace(self, job: JobRecord, run: Run) -> bool:
@@ -239,7 +240,7 @@ class Races:
         if challenger.is_sounding or job.spoken_s > job.race_from_s:
             return False
         chain = job.stream.spec.chain
-        found = self._successor(job, challenger.engine)
+        found = self._successor(job, challenger.engine, is_overdue=False)
         if found is None or chain.index(found.card.engine) < chain.index(challenger.engine):
             return False  # only down the chain: going round would never let anybody finish a first chunk
         rules = desk.settings.handover
