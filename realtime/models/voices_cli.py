@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from realtime.config import load
@@ -102,7 +103,7 @@ def _add(arguments: argparse.Namespace) -> int:
         checkpoint=tuple(arguments.checkpoint),
     )
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, disable=not sys.stderr.isatty()) as progress:
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task(arguments.name, total=STEPS + 1)
 
         def report(step: str) -> None:

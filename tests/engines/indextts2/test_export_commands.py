@@ -13,7 +13,9 @@ from realtime.models.cli import main
 def test_export_list_and_verify(written_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     here = ["--dir", str(tmp_path)]
     assert main([*here, "export", "indextts2", str(written_folder), "--name", "tiny", "--option", "onnx=off"]) == 0
-    assert f"exported {tmp_path / 'indextts2' / 'tiny'}" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert f"exported {tmp_path / 'indextts2' / 'tiny'}" in said.out
+    assert "GB written, peak memory" in said.err
     assert main([*here, "list", "indextts2", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out.splitlines()[-1])["models"]
     assert (row["engine"], row["name"], row["sample_rate"]) == ("indextts2", "tiny", 22050)

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from safetensors.torch import save_file
 from torch import Tensor
@@ -98,8 +99,9 @@ def export_parts(parts: Parts, out: Path, settings: Settings) -> Path:
     work = Work.open(out, settings, parts.fingerprint())
     work.check_disk(_bytes_needed(parts, settings))
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
     try:
-        with Progress(*columns, disable=not sys.stderr.isatty()) as progress, torch.inference_mode():
+        with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress, torch.inference_mode():
             steps = _steps(parts, work, settings)
             task = progress.add_task("", total=len(steps))
             for name, step in steps.items():
@@ -107,7 +109,9 @@ def export_parts(parts: Parts, out: Path, settings: Settings) -> Path:
                 if name not in work.done:
                     work.finish(name, step())
                 progress.advance(task)
-        return work.publish(settings)
+        folder = work.publish(settings)
+        console.print(f"{settings.name}: {_folder_bytes(folder) / 1e9:.1f} GB written, peak memory {_peak_mb() / 1000:.1f} GB")
+        return folder
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -159,7 +163,7 @@ class Work:
 
     def check_disk(self, needed: int) -> None:
         """Raise `ModelMissing` if the disk lacks room for what is still to be written."""
-        have = sum(p.stat().st_size for p in self.folder.iterdir())
+        have = _folder_bytes(self.folder)
         free = shutil.disk_usage(self.folder).free
         if free + have < needed:
             raise ModelMissing(f"{self.target}: the export takes {needed / 1e9:.1f} GB, {(free + have) / 1e9:.1f} GB are free there")
@@ -191,7 +195,7 @@ class Work:
             **(settings.details or {}),
             "precision": settings.precision,
             "difference_to_torch": errors,
-            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "peak_memory_mb": _peak_mb(),
         }
         about = manifest.Manifest(
             engine="indextts2",
@@ -304,6 +308,15 @@ def sizes_of(tables: Mapping[str, Mapping[str, Any]]) -> int:
             counting.vocoder().state_dict(),
         ]
     return sum(tensor.numel() for state in states for tensor in state.values())
+
+
+def _peak_mb() -> int:
+    """Most memory that this process held, mapped files included (Linux counts kilobytes)."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(p.stat().st_size for p in folder.iterdir())
 
 
 def _sample_rate(folder: Path) -> int:
