@@ -251,8 +251,10 @@ class Vocoder:
         self.kernels.gemm(stage.up, operand, full)
         return full.reshape(-1, stage.channels)[stage.crop : stage.crop + len(x) * stage.rate]
 
-    def _block(self, pairs: tuple[tuple[Snake, Weight, Snake, Weight, int], ...], u: Floats, total: Floats, flags: int) -> None:
-        """Add one block's output to (or put it in) `total`; `u` stays as it is."""
+    def _block(
+        self, pairs: tuple[tuple[Snake, Weight, Snake, Weight, int], ...], u: Floats, total: Floats, flags: int
+    ) -> Generator[bool, None, None]:
+        """Add one block's output to (or put it in) `total`; `u` stays as it is. Yields after each pair."""
         x, middle = u, self._floats("middle", *u.shape)
         for m, (first_snake, first, second_snake, second, dilation) in enumerate(pairs):
             is_last = m == len(pairs) - 1
@@ -262,9 +264,10 @@ class Vocoder:
                 second, second_snake, middle, out, 1, x if is_last or x is u else None, flags if is_last else 0 if x is u else ACCUMULATE
             )
             x = out
+            yield False
 
     def steps(self, mel: Floats, left: int = 0, right: int = 0) -> Generator[bool, None, Floats]:
-        """Samples of mel [T, mels] without its first `left` and last `right` frames; yields between blocks, returns float32 [n].
+        """Samples of mel [T, mels] without its first `left` and last `right` frames; yields between convolutions, returns float32 [n].
 
         A buffer of this object is in use between yields: finish (or drop) one run before starting another.
         """
@@ -278,8 +281,7 @@ class Vocoder:
             per_frame *= stage.rate
             x = self._floats(f"stage{i % 2}", len(u), stage.channels)
             for j, pairs in enumerate(stage.blocks):
-                self._block(pairs, u, x, ACCUMULATE if j else 0)
-                yield False
+                yield from self._block(pairs, u, x, ACCUMULATE if j else 0)
         x *= np.float32(1 / len(self.shape.resblock_kernel_sizes))
         wave = np.empty((len(x), 1), dtype=np.float32)
         self._conv(self.post, self.post_snake, x, wave, 1)

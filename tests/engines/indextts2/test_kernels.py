@@ -59,11 +59,11 @@ def test_each_row_of_a_batch_equals_the_row_alone(native: n.Native, kind: Kind) 
         assert np.array_equal(product(native, w, x[row : row + 1], 1)[0], together[row])
 
 
-@pytest.mark.parametrize(("kind", "limit"), [(Kind.F32, 0.0), (Kind.BF16, 0.004), (Kind.Q8, 0.005), (Kind.Q4, 0.08)])
+@pytest.mark.parametrize(("kind", "limit"), [(Kind.F32, 0.0), (Kind.BF16, 0.003), (Kind.Q8, 0.01), (Kind.Q4, 0.12)])
 def test_unpacking_gives_the_weights_back_within_their_precision(kind: Kind, limit: float) -> None:
     full = normal(37, 70, 3)
     back = unpack(pack(full, kind)).transpose(2, 1, 0)
-    assert np.abs(back - full).max() <= limit * np.abs(full).max()
+    assert np.sqrt(((back - full) ** 2).mean()) <= limit * full.std()
 
 
 @pytest.mark.parametrize("width", [16, 40])

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 LANES = 16
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """Raise when the meaning of packed bytes changes, so that files written before are not read."""
 
 
@@ -36,8 +36,11 @@ STEP = {Kind.F32: 1, Kind.BF16: 2, Kind.Q8: 4, Kind.Q4: 8}
 """Products that one 32-bit lane holds: K is padded to a multiple of it."""
 ZERO = {Kind.Q8: 128, Kind.Q4: 8}
 """The unsigned value that means 0."""
-LIMIT = {Kind.Q8: 127, Kind.Q4: 7}
-"""Weights are symmetric: -LIMIT..LIMIT around ZERO. For 4 bit, -8 goes unused: it costs nothing measurable and keeps 0 exact."""
+LIMIT = 127
+"""8-bit weights are symmetric: -127..127 around the zero point."""
+SHRINK = (1.0, 0.9, 0.8)
+"""4-bit scales tried per group, as parts of what the largest value asks for: clipping that one is worth finer steps for the others.
+Together with using -8 for it, 17 % less error than plain rounding to -7..7 (normal values; LOG)."""
 GROUP_FLOAT = 1024
 """K block of the float kinds: 64 channels by 1024 bf16 are 128 kB, which stays in a core's second-level cache."""
 
@@ -129,11 +132,9 @@ def _panels_quantised(full: Floats, kind: Kind, group: int) -> tuple[npt.NDArray
     n_pad, taps, k_pad = full.shape
     groups = full.reshape(n_pad, taps, k_pad // group, group)
     # the scale is rounded to bf16 first and the weights to that scale, so its rounding costs no accuracy
-    bits = bf16_bits(np.abs(groups).max(axis=-1) / LIMIT[kind])
-    scale = from_bf16_bits(bits)
-    inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
-    levels = np.clip(np.rint(groups * inverse[..., None]), -LIMIT[kind], LIMIT[kind])
-    unsigned = (levels + ZERO[kind]).astype(np.uint8).reshape(n_pad // LANES, LANES, taps, k_pad)
+    bits = bf16_bits(np.abs(groups).max(axis=-1) / LIMIT) if kind is Kind.Q8 else _scales_q4(groups)
+    low, high = (-LIMIT, LIMIT) if kind is Kind.Q8 else (-8, 7)
+    unsigned = (_levels(groups, bits, low, high) + ZERO[kind]).astype(np.uint8).reshape(n_pad // LANES, LANES, taps, k_pad)
     if kind is Kind.Q8:
         panels = unsigned.reshape(n_pad // LANES, LANES, taps, k_pad // 4, 4).transpose(0, 2, 3, 1, 4)
     else:
@@ -141,6 +142,28 @@ def _panels_quantised(full: Floats, kind: Kind, group: int) -> tuple[npt.NDArray
         panels = np.bitwise_or(halves[..., 0, :], halves[..., 1, :] << 4, dtype=np.uint8).transpose(0, 2, 3, 1, 4)
     scales = bits.reshape(n_pad // LANES, LANES, taps, k_pad // group).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(panels).reshape(-1), np.ascontiguousarray(scales).reshape(-1)
+
+
+def _levels(groups: Floats, bits: npt.NDArray[np.uint16], low: int, high: int) -> Floats:
+    """Nearest level of each value [..., group] on the scales `bits` [...]."""
+    scale = from_bf16_bits(bits)
+    inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale != 0)
+    levels = np.rint(groups * inverse[..., None])
+    return np.clip(levels, low, high, out=levels)
+
+
+def _scales_q4(groups: Floats) -> npt.NDArray[np.uint16]:
+    """Signed scale bits per group, the largest value at -8 (or clipped there), by least squared error of `SHRINK`."""
+    place = np.abs(groups).argmax(axis=-1)[..., None]
+    largest = np.take_along_axis(groups, place, axis=-1)[..., 0]
+    best, least = bf16_bits(largest * np.float32(-0.125)), np.full(largest.shape, np.inf, dtype=np.float32)
+    for part in SHRINK:
+        bits = bf16_bits(largest * np.float32(part / -8))
+        error = groups - _levels(groups, bits, -8, 7) * from_bf16_bits(bits)[..., None]
+        square = np.einsum("...k,...k->...", error, error)
+        best = np.where(square < least, bits, best)
+        least = np.minimum(square, least)
+    return best
 
 
 def require(weight: Weight, n: int, k: int, taps: int, what: str) -> None:
