@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -45,8 +46,11 @@ class OrtGraph:
         options.log_severity_level = 3
         # Planned memory would keep one block per chunk length that ever came, 40 MB for the vocoder's largest; reuse alone is as fast.
         options.enable_mem_pattern = False
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+        _share_arena()
         where = str(source) if isinstance(source, Path) else "graph"
         if isinstance(source, Path) and not source.is_file():
             raise ModelMissing(f"{where}: file is missing; run `realtime models verify` and export the voice again")
@@ -65,6 +69,14 @@ class OrtGraph:
     def run(self, feeds: Mapping[str, Tensor]) -> list[Tensor]:
         """See `Graph`."""
         return cast(list[Tensor], self._session.run(self._outputs, dict(feeds)))
+
+
+@cache
+def _share_arena() -> None:
+    """One arena for the working memory of all graphs and voices of the process; weights are kept outside of it."""
+    info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    # Strategy 0 doubles the arena when it grows; 1 (exactly what is asked for) left it in pieces, 50 MB larger.
+    ort.create_and_register_allocator(info, ort.OrtArenaCfg({"max_mem": 0, "arena_extend_strategy": 0}))
 
 
 def _give_back() -> None:
