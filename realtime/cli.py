@@ -20,6 +20,7 @@ BENCHES = {
     "intact": ("realtime.bench.intact", "whether every character of random texts arrives, in every format"),
     "engine": ("realtime.bench.engine", "speed, quality levels and memory of one engine"),
     "handover": ("realtime.bench.handover", "words repeated or lost over thousands of injected faults"),
+    "timeline": ("realtime.bench.timeline", "one handover as the listener met it, drawn"),
     "schedule": ("realtime.bench.schedule", "the scheduler against simpler policies, simulated"),
     "live": ("realtime.bench.live", "the same policies with real processes on this machine"),
     "cache": ("realtime.bench.cache", "cached segment to first audio"),

@@ -340,7 +340,8 @@ class Dispatcher:
     def _dispatch(self, task: Task, action: act.Dispatch) -> None:
         if task.run.buffer.total == 0:
             attempt = self._attempt(task, action, start=None)
-            task.run.begin(attempt)
+            is_stand_in = action.engine != task.stream.parts[0].engine
+            task.run.begin(attempt, act.Reason.OVERLOADED.value if is_stand_in else "")
             self._start(task, attempt, action.deadline)
         elif (resume := self._resume_point(task, action, action.engine)) is not None:
             self._start_standby(task, action, resume)  # a follower that was let go has some of its sound already
