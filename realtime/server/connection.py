@@ -1,4 +1,4 @@
-"""One WebSocket of the native protocol: socket <-> dialect <-> session <-> utterances.
+"""One WebSocket of any dialect: socket <-> dialect <-> session <-> utterances.
 
 A task reads, one task per utterance sends, one watches for silence and for a reader that does not read. The connection's own
 failure ends all of it; an utterance's failure ends that utterance only.
@@ -7,6 +7,8 @@ failure ends all of it; an utterance's failure ends that utterance only.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import anyio
@@ -15,17 +17,17 @@ from starlette.types import Send
 from starlette.websockets import WebSocket, WebSocketState
 
 from realtime import metrics
-from realtime.errors import BadOption, ProtocolViolation, RealtimeError
+from realtime.errors import ProtocolViolation, RealtimeError
 from realtime.pipeline.outputs import AudioOut, Output
-from realtime.pipeline.requests import Request
 from realtime.pipeline.utterance import Utterance
 from realtime.server.gateway import Gateway
-from realtime.server.offers import limits_of, ready_event
+from realtime.server.inactivity import Inactivity
+from realtime.server.offers import check_format, limits_of, ready_event
 from realtime.server.outbox import Outbox
-from realtime.server.translate import to_event
-from realtime.types import AudioFormat, Budget, UtteranceId
+from realtime.server.translate import to_event, to_request
+from realtime.types import Budget, UtteranceId
 from realtime.wire import events as wire
-from realtime.wire.dialects import DIALECTS
+from realtime.wire.dialect import Dialect, Message
 from realtime.wire.session import Session
 
 log = logging.getLogger("realtime.connection")
@@ -36,22 +38,39 @@ GOING_AWAY, POLICY_VIOLATION, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1008, 1011
 WATCH_S = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a connection is served.
+
+    `identify` gives the key's id from the first message, where none came with the request. `budget` holds for every utterance, for
+    dialects whose `open` can't say one. `input_timeout_s` is how long an utterance may wait for text before that is an error.
+    """
+
+    api_key: str = ""
+    identify: Callable[[Message], str] | None = None
+    budget: Budget | None = None
+    input_timeout_s: float | None = None
+
+
 class Connection:
     """Serve one accepted socket until either side closes it."""
 
-    def __init__(self, websocket: WebSocket, send: Send, subprotocol: str, gateway: Gateway, api_key: str = "") -> None:
+    def __init__(self, websocket: WebSocket, send: Send, dialect: Dialect, gateway: Gateway, terms: Terms) -> None:
         """`send` is the server's own ASGI callable: frames skip the framework's wrappers, which cost as much as the frame."""
         self._socket = websocket
         self._asgi_send = send
         self._gateway = gateway
         self._label = f"{websocket.client.host}:{websocket.client.port}" if websocket.client else "?"
-        self._api_key = api_key
-        self._dialect = DIALECTS[subprotocol]()
+        self._terms = terms
+        self._api_key = terms.api_key
+        self._identify = terms.identify
+        self._dialect = dialect
         self._session = Session(limits=limits_of(gateway.settings.limits))
         limits = gateway.settings.limits
         self._outbox = Outbox(self._write, limits.outbox_kb * 1024, gateway.clock)
         self._utterances: dict[UtteranceId, Utterance] = {}
         self._heard_at = gateway.clock.now()
+        self._inactivity = Inactivity(terms.input_timeout_s, self._heard_at) if terms.input_timeout_s is not None else None
         self._close: tuple[int, str] | None = None
 
     def __repr__(self) -> str:
@@ -64,7 +83,7 @@ class Connection:
         try:
             await self._send(ready_event(self._gateway))
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._watch, tasks.cancel_scope)
+                tasks.start_soon(self._watch, tasks)
                 await self._read(tasks)
                 tasks.cancel_scope.cancel()
         finally:
@@ -84,12 +103,22 @@ class Connection:
             if message["type"] == "websocket.disconnect":
                 return
             self._heard_at = self._gateway.clock.now()
-            raw: str | bytes = message["bytes"] if message.get("bytes") is not None else message["text"]
+            raw: Message = message["bytes"] if message.get("bytes") is not None else message["text"]
             try:
-                for event in self._dialect.decode(raw):
-                    await self._handle(event, tasks)
+                await self._take(raw, tasks)
             except RealtimeError as error:
                 await self._refuse(error)
+            if self._dialect.closing is not None:
+                await self._leave(tasks)
+
+    async def _take(self, raw: Message, tasks: TaskGroup) -> None:
+        if self._identify is not None:
+            self._api_key, self._identify = self._identify(raw), None
+        events = self._dialect.decode(raw)
+        if self._inactivity is not None:
+            self._inactivity.heard(events, self._heard_at)
+        for event in events:
+            await self._handle(event, tasks)
 
     async def _handle(self, event: wire.Event, tasks: TaskGroup) -> None:
         if not self._session.receive(event):
@@ -107,23 +136,12 @@ class Connection:
             await self._refuse(error)
 
     async def _open(self, event: wire.Open, tasks: TaskGroup) -> None:
-        budget = event.budget.over(self._profile(event.budget.profile))
-        self._check_format(event.format)
-        request = Request(
-            event.voice,
-            event.language,
-            event.speed,
-            event.emotion,
-            event.priority,
-            budget,
-            seed=event.seed,
-            has_cache=event.cache,
-            api_key=self._api_key,
-        )
-        utterance = self._gateway.open(request, event.format)
+        budget = self._terms.budget or event.budget.over(self._profile(event.budget.profile))
+        check_format(self._gateway, event.format)
+        utterance = self._gateway.open(to_request(event, budget, self._api_key), event.format)
         self._utterances[event.utterance] = utterance
         await self._send(wire.Opened(event.utterance, utterance.voice, event.format, budget))
-        tasks.start_soon(self._speak, event.utterance, utterance, event.words)
+        tasks.start_soon(self._speak, event.utterance, utterance, event.words, tasks)
 
     def _pass_on(self, event: wire.Event) -> None:
         utterance = self._utterances.get(getattr(event, "utterance", ""))
@@ -147,41 +165,45 @@ class Connection:
     def _profile(self, name: str | None) -> Budget:
         return self._gateway.back.profiles[name or self._gateway.back.default_profile]
 
-    def _check_format(self, wanted: AudioFormat) -> None:
-        rates = self._gateway.back.formats.get(wanted.codec.value, ())
-        if wanted.sample_rate not in rates:
-            raise BadOption(f"{wanted.codec.value} is offered at {', '.join(map(str, rates))} Hz, not at {wanted.sample_rate}")
-
     # ---- sending ----
 
-    async def _speak(self, client_id: UtteranceId, utterance: Utterance, has_words: bool) -> None:
+    async def _speak(self, client_id: UtteranceId, utterance: Utterance, has_words: bool, tasks: TaskGroup) -> None:
         try:
             await self._gateway.run(utterance, partial(self._send_output, client_id, has_words), self._label)
         finally:
             if self._utterances.get(client_id) is utterance:
                 del self._utterances[client_id]
+        if self._dialect.closing is not None:
+            await self._leave(tasks)
 
     async def _send_output(self, client_id: UtteranceId, has_words: bool, output: Output) -> None:
         event = to_event(client_id, output, has_words)
         if not self._session.can_send(event):
             return
         self._session.send(event)
-        await self._outbox.put(self._dialect.encode(event), client_id if isinstance(output, AudioOut) else None)
+        message = self._dialect.encode(event)
+        if message is not None:
+            await self._outbox.put(message, client_id if isinstance(output, AudioOut) else None)
 
     async def _send(self, event: wire.ServerEvent) -> None:
         self._session.send(event)
-        await self._outbox.put(self._dialect.encode(event))
+        await self._put(event)
+
+    async def _put(self, event: wire.Event) -> None:
+        message = self._dialect.encode(event)
+        if message is not None:
+            await self._outbox.put(message)
 
     async def _refuse(self, error: RealtimeError) -> None:
         metrics.bad_input.labels(error.code).inc()
         self._stop(error.utterance)
         event = self._session.refuse(error)
         if event is not None:
-            await self._outbox.put(self._dialect.encode(event))
+            await self._put(event)
         if self._session.is_hopeless:
             self._close = (POLICY_VIOLATION, "too many errors in a row")
 
-    async def _write(self, message: str | bytes) -> None:
+    async def _write(self, message: Message) -> None:
         if isinstance(message, bytes):
             await self._asgi_send({"type": "websocket.send", "bytes": message})
         else:
@@ -195,7 +217,19 @@ class Connection:
             self._outbox.discard(client_id)
             utterance.cancel()
 
-    async def _watch(self, scope: anyio.CancelScope) -> None:
+    async def _leave(self, tasks: TaskGroup) -> None:
+        """The dialect says that the conversation is over: what waits is sent, then the socket is closed as it says."""
+        await self._outbox.emptied()
+        if self._close is None and self._dialect.closing is not None:
+            self._close = (self._dialect.closing.code, self._dialect.closing.reason)
+        tasks.cancel_scope.cancel()
+
+    async def _expire(self, error: RealtimeError, tasks: TaskGroup) -> None:
+        await self._refuse(error)
+        if self._dialect.closing is not None:
+            await self._leave(tasks)
+
+    async def _watch(self, tasks: TaskGroup) -> None:
         limits, clock = self._gateway.settings.limits, self._gateway.clock
         while True:
             await clock.sleep_until(clock.now() + WATCH_S)
@@ -208,8 +242,11 @@ class Connection:
             elif not self._utterances and self._gateway.is_draining:
                 self._close = (GOING_AWAY, "the service is shutting down")
             if self._close is not None:
-                scope.cancel()
+                tasks.cancel_scope.cancel()
                 return
+            if self._inactivity is not None and self._dialect.closing is None:
+                for error in self._inactivity.due(now, self._utterances):
+                    tasks.start_soon(self._expire, error, tasks)
 
     async def _hang_up(self) -> None:
         if self._socket.client_state is WebSocketState.CONNECTED and self._socket.application_state is WebSocketState.CONNECTED:

@@ -6,8 +6,9 @@ from importlib.metadata import version
 from typing import Any
 
 from realtime.config import LimitSettings
+from realtime.errors import BadOption
 from realtime.server.gateway import Gateway
-from realtime.types import Codec
+from realtime.types import AudioFormat, Codec
 from realtime.wire import events as wire
 
 VERSION = version("realtime-voice")
@@ -21,6 +22,13 @@ def limits_of(settings: LimitSettings) -> wire.Limits:
         max_utterance_chars=settings.text_chars,
         max_open_utterances=settings.open_utterances,
     )
+
+
+def check_format(gateway: Gateway, wanted: AudioFormat) -> None:
+    """Raises `BadOption` that names the rates there are, for a codec or rate that is not on offer."""
+    rates = gateway.back.formats.get(wanted.codec.value, ())
+    if wanted.sample_rate not in rates:
+        raise BadOption(f"{wanted.codec.value} is offered at {', '.join(map(str, rates))} Hz, not at {wanted.sample_rate}")
 
 
 def ready_event(gateway: Gateway) -> wire.Ready:

@@ -49,6 +49,13 @@ class Outbox:
         if not self._is_writing:
             await self._drain()
 
+    async def emptied(self) -> None:
+        """Wait until everything was written, or the one who wrote has given up."""
+        while self._is_writing:
+            if self._room.is_set():
+                self._room = anyio.Event()
+            await self._room.wait()
+
     def discard(self, utterance: UtteranceId) -> int:
         """Forget what waits of an utterance's discardable messages; returns how many."""
         kept = deque(entry for entry in self._queue if entry[0] != utterance)

@@ -18,8 +18,11 @@ from realtime import metrics
 from realtime.errors import RealtimeError
 from realtime.server import offers, speech
 from realtime.server.auth import Gatekeeper
-from realtime.server.connection import Connection
+from realtime.server.connection import Connection, Terms
 from realtime.server.gateway import Gateway
+from realtime.server.vendor_catalog import catalog_routes, voices
+from realtime.server.vendor_sockets import socket_routes
+from realtime.server.vendor_speech import speech_routes
 from realtime.wire.dialects import DIALECTS
 
 Handler = Callable[[Request], Any]
@@ -35,11 +38,14 @@ def routes(gateway: Gateway, keeper: Gatekeeper, web_player: Path | None) -> lis
         Route("/ready", _ready(gateway)),
         Route("/metrics", _metrics),
         Route("/v1/capabilities", guarded(lambda request: offers.capabilities(gateway))),
-        Route("/v1/voices", guarded(lambda request: {"voices": offers.voice_list(gateway)})),
+        Route("/v1/voices", guarded(lambda request: {"voices": voices(gateway)})),
         Route("/v1/voices/reload", _reload(gateway, keeper), methods=["POST"]),
         Route("/v1/workers", guarded(lambda request: {"workers": gateway.back.workers()})),
         Route("/v1/tokens", _tokens(keeper), methods=["POST"]),
         Route("/v1/faults", _faults(gateway, keeper), methods=["POST"]),
+        *socket_routes(gateway, keeper),
+        *speech_routes(gateway, keeper),
+        *catalog_routes(gateway, keeper),
     ]
     if web_player is not None:
         listed.append(Mount("/", _Page(directory=web_player, html=True)))
@@ -96,7 +102,7 @@ class _Stream:
             await _deny(websocket, 503, "overloaded", "no more connections are taken at present")
             return
         await websocket.accept(subprotocol=chosen)
-        await Connection(websocket, send, chosen, gateway, key_id).serve()
+        await Connection(websocket, send, DIALECTS[chosen](), gateway, Terms(key_id)).serve()
 
 
 async def _deny(websocket: WebSocket, status: int, code: str, message: str) -> None:
@@ -154,7 +160,7 @@ def _reload(gateway: Gateway, keeper: Gatekeeper) -> Handler:
         try:
             keeper.identify(request.headers, request.query_params)
             await gateway.back.reload()
-            return JSONResponse({"voices": offers.voice_list(gateway)})
+            return JSONResponse({"voices": voices(gateway)})
         except RealtimeError as error:
             return speech.error_response(error)
 

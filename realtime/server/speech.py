@@ -1,4 +1,4 @@
-"""`POST /api/tts`: one text in, one audio stream out, over plain HTTP.
+"""One text in, one audio stream out, over plain HTTP: `POST /api/tts`, and the response that other services' endpoints share.
 
 The response starts with the first audio; what goes wrong before that is a JSON error with a fitting status, what goes wrong after
 it breaks the stream off (chunked coding has no other way to say so, RFC 9112 section 8).
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -72,7 +73,8 @@ def endpoint(gateway: Gateway, keeper: Gatekeeper) -> Callable[[Request], Any]:
             key_id = keeper.identify(request.headers, request.query_params)
             body = await _read_body(request, gateway.settings.limits.rest_chars)
             speech, audio_format = _parse(body, gateway, key_id)
-            return SpeechResponse(gateway, gateway.open(speech, audio_format), body["text"], audio_format)
+            utterance = gateway.open(speech, audio_format)
+            return SpeechResponse(gateway, utterance, body["text"], Form(gateway.back.content_type(audio_format), _payload, _refuse))
         except Refusal as refusal:
             return refusal_response(refusal.status, refusal.code, refusal.message)
         except ClientDisconnect:
@@ -138,14 +140,31 @@ def _parse_format(body: dict[str, Any], gateway: Gateway) -> AudioFormat:
     return AudioFormat(Codec(codec), rate)
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a response looks: its type, the bytes for an output (None: none), the response for a failure before the first byte."""
+
+    content_type: str
+    encode: Callable[[out.Output], bytes | None]
+    refuse: Callable[[out.FailedOut], Response]
+
+
+def _payload(output: out.Output) -> bytes | None:
+    return output.payload if isinstance(output, out.AudioOut) else None
+
+
+def _refuse(failed: out.FailedOut) -> Response:
+    return refusal_response(STATUS.get(failed.code, 500), failed.code, failed.message, failed.retryable, failed.retry_after_ms)
+
+
 class SpeechResponse(Response):
     """Runs an admitted utterance and writes its audio as it comes. A client that leaves ends it."""
 
-    def __init__(self, gateway: Gateway, utterance: Utterance, text: str, audio_format: AudioFormat) -> None:
+    def __init__(self, gateway: Gateway, utterance: Utterance, text: str, form: Form) -> None:
         self._gateway = gateway
         self._utterance = utterance
         self._text = text
-        self._format = audio_format
+        self._form = form
         self._has_begun = False
         self.background = None
 
@@ -155,11 +174,11 @@ class SpeechResponse(Response):
 
         async def sink(output: out.Output) -> None:
             nonlocal failed
-            if isinstance(output, out.AudioOut):
-                await self._begin(send)
-                await send({"type": "http.response.body", "body": output.payload, "more_body": True})
-            elif isinstance(output, out.FailedOut):
+            if isinstance(output, out.FailedOut):
                 failed = output
+            elif (body := self._form.encode(output)) is not None:
+                await self._begin(send)
+                await send({"type": "http.response.body", "body": body, "more_body": True})
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._listen, receive)
@@ -182,7 +201,7 @@ class SpeechResponse(Response):
         if not self._has_begun:
             self._has_begun = True
             headers = [
-                (b"content-type", self._gateway.back.content_type(self._format).encode()),
+                (b"content-type", self._form.content_type.encode()),
                 (b"x-request-id", self._utterance.id.encode()),
                 (b"cache-control", b"no-store"),
             ]
@@ -191,5 +210,4 @@ class SpeechResponse(Response):
     async def _fail(self, failed: out.FailedOut, scope: Scope, receive: Receive, send: Send) -> None:
         if self._has_begun:
             raise ConnectionError(f"{failed.code}: {failed.message}")
-        response = refusal_response(STATUS.get(failed.code, 500), failed.code, failed.message, failed.retryable, failed.retry_after_ms)
-        await response(scope, receive, send)
+        await self._form.refuse(failed)(scope, receive, send)

@@ -1,10 +1,26 @@
-"""Pipeline outputs to wire events, one function; the only place that knows both vocabularies."""
+"""Pipeline outputs to wire events, and an `open` to the pipeline's request; the only place that knows both vocabularies."""
 
 from __future__ import annotations
 
 from realtime.pipeline import outputs as out
-from realtime.types import UtteranceId
+from realtime.pipeline.requests import Request
+from realtime.types import Budget, UtteranceId
 from realtime.wire import events as wire
+
+
+def to_request(event: wire.Open, budget: Budget, api_key: str) -> Request:
+    """What an `open` asks of the pipeline, under the budget that was settled for it."""
+    return Request(
+        event.voice,
+        event.language,
+        event.speed,
+        event.emotion,
+        event.priority,
+        budget,
+        seed=event.seed,
+        has_cache=event.cache,
+        api_key=api_key,
+    )
 
 
 def to_event(utterance: UtteranceId, output: out.Output, has_words: bool = True) -> wire.ServerEvent:
