@@ -76,10 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `realtime bench handover`."""
     parser.add_argument("--faults", type=int, default=None, help="faults to inject (default 10000, with --quick 400)")
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print the first N utterances that came back wrong")
-    if not any("--seed" in action.option_strings for action in parser._actions):
-        parser.add_argument("--seed", type=int, default=1)
-    if not any("--quick" in action.option_strings for action in parser._actions):
-        parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--quick", action="store_true")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

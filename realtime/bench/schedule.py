@@ -42,10 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--duration", type=float, default=None, metavar="S", help="simulated seconds of arrivals")
     parser.add_argument("--rates", type=Path, default=None, help="JSON file with measured rates")
     parser.add_argument("--picture", type=Path, default=None, metavar="FILE", help="write the curves as SVG")
-    if not any("--seed" in action.option_strings for action in parser._actions):
-        parser.add_argument("--seed", type=int, default=1)
-    if not any("--quick" in action.option_strings for action in parser._actions):
-        parser.add_argument("--quick", action="store_true", help="few points, a minute at most")
+    parser.add_argument("--quick", action="store_true", help="few points, a minute at most")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class HandoverSettings:
     stall_factor: float = 4.0  # no sound for so many times the expected gap is a stall (guess)
     stall_floor_s: float = 2.0  # and at least this long over it: with slack, waiting costs nothing; without, a predicted miss comes first
     most_races: int = 3  # per segment: then the engine that can't keep up loses even if it is a little ahead
-    most_lost_runs: int = 3  # per segment and engine: a worker's death is not the text's fault, three may be
+    most_lost_runs: int = 6  # per segment and engine: a worker's death is not the text's fault, so many may be
     return_after_s: float = 2.0  # hysteresis: the first choice is taken again no sooner than this after a switch
     return_slack_s: float = 0.5  # and only with so much time to spare
     most_switches: int = 4  # per utterance: then it stays where it is

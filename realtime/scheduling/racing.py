@@ -144,7 +144,7 @@ class Races:
         desk, rules = self._desk, self._desk.settings.handover
         has_chance = job.lost.get(run.engine, 0) + 1 < rules.most_lost_runs
         is_overdue = now >= surely_at(run, desk.rates, desk.jobs_on(run)) + rules.margin_s
-        return has_chance and is_overdue and now >= start_at(deadline, twin, desk.rates, rules)
+        return has_chance and is_overdue and twin.suspected_at is None and now >= start_at(deadline, twin, desk.rates, rules)
 
     def _successor(self, job: JobRecord, engine: EngineName, is_overdue: bool = True) -> Worker | None:
         """A free worker of the first engine after `engine` in the chain that may have the job; for an overdue one also of those before
@@ -159,6 +159,13 @@ class Races:
         is_spare = self._desk.fleet.pick(run.engine, exclude=(run.worker_id,)) is not None
         has_chance = job.lost.get(run.engine, 0) + 1 < self._desk.settings.handover.most_lost_runs
         return (is_spare and has_chance) or self._successor(job, run.engine) is not None
+
+    def _has_better(self, job: JobRecord, challenger: Run) -> bool:
+        """True when a worker that is not under suspicion itself could challenge instead."""
+        spare = self._desk.fleet.pick(challenger.engine, exclude=(challenger.worker_id,), is_rescue=True)
+        has_chance = job.lost.get(challenger.engine, 0) + 1 < self._desk.settings.handover.most_lost_runs
+        other = spare if spare is not None and has_chance else self._successor(job, challenger.engine, is_overdue=False)
+        return other is not None and other.suspected_at is None
 
     def _race(self, job: JobRecord, worker: Worker, deadline: float, now: float) -> None:
         """Start the challenger."""
@@ -222,7 +229,7 @@ class Races:
         sure = surely_at(challenger, desk.rates, desk.jobs_on(challenger)) + rules.margin_s
         if result is not Verdict.OPEN:
             self._settle(job, result, now)
-        elif view.must_decide and not challenger.is_sounding and now >= sure and self._can_replace(job, challenger):
+        elif view.must_decide and not challenger.is_sounding and now >= sure and self._has_better(job, challenger):
             desk.emit(CancelJob(job.spec.id, job.stream.spec.id, challenger.worker_id, challenger.engine, Reason.STALL), "stall")
             self.lost(job, challenger, Reason.STALL, now)
         elif not self._go_further(job, deadline, now):
