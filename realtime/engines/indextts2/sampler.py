@@ -94,10 +94,6 @@ class Sampler:
         self.seen[code] = True
         return code
 
-    def force(self, code: int) -> None:
-        """Remember a code that somebody else chose."""
-        self.seen[code] = True
-
     def _draw(self, scores: Logits) -> int:
         s = self.sampling
         kept = top_k_only(scores / np.float32(s.temperature), s.top_k)

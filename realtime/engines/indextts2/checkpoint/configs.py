@@ -60,11 +60,6 @@ class GptConfig:
     speaker: EncoderConfig
     emotion: EncoderConfig
 
-    @property
-    def prefix_rows(self) -> int:
-        """Condition positions before the text: the speaker latents and two speed rows."""
-        return self.latents + 2
-
     @classmethod
     def read(cls, s: Section) -> GptConfig:
         """From the `gpt` section of `config.yaml`."""
@@ -222,14 +217,6 @@ class BigVganConfig:
     tanh: bool
     final_bias: bool
     sample_rate: int
-
-    @property
-    def hop(self) -> int:
-        """Samples per frame."""
-        hop = 1
-        for rate in self.rates:
-            hop *= rate
-        return hop
 
     @classmethod
     def read(cls, s: Section) -> BigVganConfig:

@@ -17,6 +17,7 @@ from realtime.engines.indextts2.checkpoint.codec import Codec
 from realtime.engines.indextts2.checkpoint.configs import BigVganConfig, CamPlusConfig, CodecConfig, MelConfig, S2MelConfig, W2vBertConfig
 from realtime.engines.indextts2.checkpoint.features import centred_fbank, kaldi_fbank, log_mel, seamless_features
 from realtime.engines.indextts2.checkpoint.generate import generate
+from realtime.engines.indextts2.checkpoint.load import W2V_EXTRAS
 from realtime.engines.indextts2.checkpoint.s2mel import S2Mel
 from realtime.engines.indextts2.checkpoint.stage import Stage
 from realtime.engines.indextts2.checkpoint.w2vbert import W2vBert
@@ -27,7 +28,6 @@ from realtime.errors import ModelMissing
 
 TOLERANCE, DEEP, FRONT_END, SAMPLER = 1e-4, 2e-4, 1e-3, 1e-5
 """From the reference data's README, as is 3 for 16-bit samples."""
-UNUSED_W2V = (r"masked_spec_embed", r"encoder\.layers\.\d+\..*", r"adapter\..*")
 
 
 def load_codec(stage: Stage) -> Codec:
@@ -141,7 +141,7 @@ def campplus(stage: Stage) -> None:
 def w2vbert(stage: Stage) -> None:
     """All tensors of the folder `w2vbert`."""
     config = W2vBertConfig.read(stage.config.section("config"), stage.config.integer("hidden_states_index"))
-    module = stage.module(lambda: W2vBert(config), ignored=UNUSED_W2V)
+    module = stage.module(lambda: W2vBert(config), ignored=W2V_EXTRAS)
     features = stage.input("input_features")
     stage.compare("hidden0", module.feature_projection(features), DEEP)
     hidden = module(features)

@@ -65,10 +65,6 @@ class Stage:
         part = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         return build(make, part, f"{self.name}/weights.safetensors", ignored)
 
-    def weight_shape(self, key: str) -> tuple[int, ...]:
-        """Shape of one stored weight."""
-        return tuple(read_tensors(self.folder / "weights.safetensors")[key].shape)
-
     def has(self, name: str) -> bool:
         """Whether the folder holds a tensor of that name."""
         return name in self.io
