@@ -22,7 +22,7 @@ from realtime.engines.sambert.sessions import Graph, OrtGraph
 from realtime.engines.sambert.source import SineSource, denormalise
 from realtime.engines.sambert.symbols import Symbol, Vocabulary
 from realtime.engines.sambert.vocode import VocoderStream, open_stream
-from realtime.errors import BadText, ModelMissing
+from realtime.errors import BadText, EngineFailed, ModelMissing
 from realtime.models import manifest
 
 Array = npt.NDArray[np.float32]
@@ -32,6 +32,8 @@ FAST_VOCODER = "vocoder_int8"
 LEVELS = ("standard", "fast")
 GRAPHS = ("text_encoder", "variance", "durations", "memory", "decoder_step", "postnet", "vocoder")
 NEUTRAL = "emotion_neutral"
+MAX_LINE_S = 180.0
+"""A line has at most some 120 symbols, 15 s of speech, 30 s at half speed; longer than this is a damaged voice. Bounds memory."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,8 @@ class Voice:
     def score(self, symbols: Sequence[Symbol], manner: Manner, durations: Array | None = None) -> Score:
         """Time a line. `durations` [T] in frames replace the predicted ones.
 
-        Raises `BadText` for symbols that the voice lacks or a line beyond the position table.
+        Raises `BadText` for symbols that the voice lacks or a line beyond the position table, `EngineFailed` for durations that no
+        speech has.
         """
         ids = self.vocabulary.encode(symbols)
         ling = np.stack([ids[name] for name in ("sy", "tone", "syllable_flag", "word_segment")], axis=-1)[None]
@@ -148,6 +151,8 @@ class Voice:
         if durations is None:
             (log_duration,) = self.graphs["durations"].run({"gates": gates})
             durations = (np.exp(log_duration) - np.float32(1)) / np.float32(manner.speed)
+        if not np.isfinite(durations).all() or float(durations.sum()) * self.hop > MAX_LINE_S * self.sample_rate:
+            raise EngineFailed(f"voice {self.name}: implausible durations for a line of {len(symbols)} symbols; the voice may be damaged")
         reps = repetitions(durations)
         return Score(reps, band_width(durations, self.acoustic.outputs_per_step), (text_aug[0], speaker, emotion))
 

@@ -161,6 +161,28 @@ def test_features_of_a_plan_have_a_row_per_hop(tiny_models: Path) -> None:
     assert np.isfinite(reply.features).all()
 
 
+@pytest.mark.parametrize("frames", [float("nan"), float("inf"), 1e6])
+def test_durations_that_no_speech_has_fail_the_job_and_not_the_engine(
+    frames: float, tiny_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = engine(tiny_models)
+    voice = subject.voice("tiny")
+    honest = voice.score
+    monkeypatch.setattr(voice, "score", lambda symbols, manner: honest(symbols, manner, np.full(len(symbols), frames, np.float32)))
+    (failed,) = run(subject, job("你好"))["a"]
+    assert isinstance(failed, Failed) and failed.code == "engine_failed" and "implausible" in failed.message
+    monkeypatch.undo()
+    assert len(sound(run(subject, job("你好"))["a"]))
+
+
+def test_a_line_without_a_single_frame_is_done_in_silence(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = engine(tiny_models)
+    voice = subject.voice("tiny")
+    honest = voice.score
+    monkeypatch.setattr(voice, "score", lambda symbols, manner: honest(symbols, manner, np.zeros(len(symbols), np.float32)))
+    assert run(subject, job("你好。世界"))["a"][-1] == Done("a", 0)
+
+
 def test_speed_scales_the_duration(tiny_models: Path) -> None:
     subject = engine(tiny_models)
     slow, plain, fast = (len(sound(run(subject, job(speed=speed))["a"])) for speed in (0.5, 1.0, 2.0))

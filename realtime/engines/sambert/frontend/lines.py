@@ -48,11 +48,11 @@ class Line:
         return out
 
     def spans(self) -> list[Span]:
-        """Source characters of each symbol of `symbols`, in order."""
+        """Source characters of each symbol of `symbols`, in order; the phones of a syllable all stand for its characters."""
         out = []
         for one in self.words:
             for syllable, span in zip(one.word.syllables, one.syllable_spans, strict=True):
-                out += _shares(span, len(syllable.phones))
+                out += [span] * len(syllable.phones)
             out.append(one.break_span)
         return out
 
@@ -76,11 +76,6 @@ def _phones(word: ProsodicWord, emotion: str, speaker: str) -> list[Symbol]:
             place = "word_both" if total == 1 else "word_begin" if at == 0 else "word_end" if at == total - 1 else "word_middle"
             out.append(Symbol(phone, f"tone{syllable.tone}", flag, place, emotion, speaker))
     return out
-
-
-def _shares(span: Span, count: int) -> list[Span]:
-    """The phones of a syllable all stand for its characters; the first carries them all, so a character starts with its onset."""
-    return [span] * count
 
 
 def cut(words: list[SpokenWord], ends_sentence: bool, limit: int = MAX_SYMBOLS) -> list[Line]:
