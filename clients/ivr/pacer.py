@@ -9,10 +9,13 @@ the clock. Measured with `realtime-ivr bench pacing`, against one timer per call
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
 from realtime_ivr.call import FRAME_S
+
+log = logging.getLogger("realtime_ivr")
 
 MAX_CATCH_UP = 5
 """100 ms: what a common phone's jitter buffer holds at most before it drops. Precedent: baresip 3-6 frames, Asterisk 200 ms."""
@@ -69,7 +72,10 @@ class Pacer:
         self._timer = loop.call_at(self._deadline, self._run)
         for index in range(ticks):
             for call in list(self._calls):
-                call.tick(skipped if index == 0 else 0)
+                try:
+                    call.tick(skipped if index == 0 else 0)
+                except Exception:  # whatever listens to one call's frames must not cost the other calls theirs
+                    log.exception("a tick of %r failed", call)
 
 
 def due_ticks(deadline: float, now: float) -> tuple[int, int, float]:

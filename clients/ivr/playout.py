@@ -16,8 +16,9 @@ from realtime.types import Codec
 
 MAX_QUEUED_S = 600
 """Guess: ten minutes of speech (4.8 MB as G.711). Longer prompts come in pieces as they are heard."""
-PATIENCE = 3
-"""Ticks. Guess: a service that keeps a lead sends the rest long before; this is for those who play without marks."""
+PATIENCE = 25
+"""Ticks, half a second: a service that is late sends the rest, and a frame made up with silence would cut into its word. For those who
+play without marks. Guess."""
 
 
 class Playout:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
-from realtime_ivr.pacer import MAX_CATCH_UP, due_ticks
+from realtime_ivr.pacer import MAX_CATCH_UP, Pacer, due_ticks
 
 
 @pytest.mark.parametrize(
@@ -20,3 +22,27 @@ def test_lateness_does_not_add_up() -> None:
         ticks, skipped, deadline = due_ticks(deadline, deadline + late)
         total += ticks + skipped
     assert deadline == pytest.approx(start + total * 0.02, abs=1e-6)
+
+
+class Sender:
+    """Counts its ticks; may fail."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.ticks, self.fails = 0, fails
+
+    def tick(self, skipped: int) -> None:
+        self.ticks += 1
+        if self.fails:
+            raise RuntimeError("a listener's bug")
+
+
+async def test_a_call_that_fails_costs_the_others_nothing_and_an_empty_pacer_rests() -> None:
+    pacer, bad, good = Pacer(), Sender(fails=True), Sender()
+    pacer.add(bad)
+    pacer.add(good)
+    while good.ticks < 3:
+        await asyncio.sleep(0.005)
+    assert bad.ticks >= 2
+    pacer.remove(bad)
+    pacer.remove(good)
+    assert pacer._timer is None and len(pacer) == 0

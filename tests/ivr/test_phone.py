@@ -132,6 +132,7 @@ async def test_the_phone_hears_what_the_service_said_whole_and_in_one_piece(
     assert record["media"]["packets_lost"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["pcma/8000/1"])
 async def test_a_phone_that_speaks_a_law_only_is_served_in_a_law(
     service_url: str, make_phone: MakePhone, office: OpenOffice, codec: str
@@ -193,6 +194,7 @@ async def test_a_key_in_mid_sentence_stops_it_within_60_ms_and_is_served(
     assert [one["step"] for one in record["path"]] == ["main", "balance", "tell", "bye"]
 
 
+@pytest.mark.slow
 async def test_digits_keyed_in_come_back_as_they_were(service_url: str, make_phone: MakePhone, office: OpenOffice) -> None:
     async with office(MENU, service_url) as ivr:
         phone = await make_phone()
@@ -218,6 +220,7 @@ async def test_the_phone_is_called_and_hears_the_reminder(service_url: str, make
         assert record["direction"] == "outgoing"
 
 
+@pytest.mark.slow
 async def test_keys_go_out_as_telephone_events(service_url: str, make_phone: MakePhone, office: OpenOffice) -> None:
     async def silent(session: Session) -> None:
         await session.pause(30)
@@ -237,7 +240,10 @@ async def quiet(session: Session) -> None:
     await session.say(TEXT * 3)
 
 
-@pytest.mark.parametrize("stage", ["ringing", "at once", "first words", "in mid-sentence"])
+@pytest.mark.parametrize(
+    "stage",
+    ["ringing", pytest.param("at once", marks=pytest.mark.slow), pytest.param("first words", marks=pytest.mark.slow), "in mid-sentence"],
+)
 async def test_the_phone_hangs_up_at_any_stage_and_nothing_is_left(
     service_url: str, make_phone: MakePhone, office: OpenOffice, stage: str
 ) -> None:
@@ -278,6 +284,7 @@ async def _until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 async def test_we_hang_up_while_it_rings_and_after_the_answer(service_url: str, make_phone: MakePhone, office: OpenOffice) -> None:
     async with office(quiet, service_url) as ivr:
         phone = await make_phone(answers=False)
@@ -293,6 +300,29 @@ async def test_we_hang_up_while_it_rings_and_after_the_answer(service_url: str, 
         await phone.wait_for("CALL_CLOSED")
 
 
+@pytest.mark.slow
+async def test_a_held_phone_misses_nothing(service_url: str, make_phone: MakePhone, office: OpenOffice) -> None:
+    async def program(session: Session) -> None:
+        await session.say(TEXT, manners=FAST)
+        await session.pause(0.3)
+
+    async with office(program, service_url) as ivr:
+        phone = await make_phone()
+        await phone.dial(ivr.uri)
+        await phone.wait_for("CALL_ESTABLISHED")
+        await asyncio.sleep(0.8)
+        await phone.command("hold")
+        await asyncio.sleep(0.7)
+        before = len(ivr.sent)
+        await asyncio.sleep(0.3)
+        assert len(ivr.sent) == before
+        await phone.command("resume")
+        await phone.wait_for("CALL_CLOSED", 30)
+        await ivr.over()
+    assert decode(ivr.sent_pcm() / 32768, 8000) == TEXT
+
+
+@pytest.mark.slow
 async def test_both_legs_are_recorded(service_url: str, make_phone: MakePhone, office: OpenOffice, tmp_path: Path) -> None:
     import soundfile
 
@@ -313,6 +343,7 @@ async def test_both_legs_are_recorded(service_url: str, make_phone: MakePhone, o
     assert abs(np.argmax(spectrum) * 8000 / 4000 - 440) < 3
 
 
+@pytest.mark.slow
 async def test_the_callers_voice_stops_it_too(service_url: str, make_phone: MakePhone, office: OpenOffice) -> None:
     async def program(session: Session) -> None:
         session.listen_for_voice()

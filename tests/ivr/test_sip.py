@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
@@ -24,6 +25,7 @@ from realtime_ivr.sip.reading import Unreadable, answer, read
 from realtime_ivr.sip.registering import Registration, RegistrationState
 from realtime_ivr.transports.sip import SipCall, SipTransport
 
+from realtime.audio.g711 import MULAW_DECODE
 from realtime.types import Codec
 
 SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {port} RTP/AVP {formats}\r\n{rest}"
@@ -256,6 +258,37 @@ async def test_garbage_does_not_disturb_a_call() -> None:
         peer.send(peer.request("BYE", cseq=2, to_tag=tag))
         await peer.status(200)
         assert transport.agent.counts["unreadable"] >= 3
+
+
+async def test_a_stranger_and_a_wrong_ssrc_are_not_heard_and_get_no_sound() -> None:
+    heard: list[int] = []
+
+    async def listen(call: Call) -> None:
+        call.listeners.append(lambda pcm: heard.append(int(pcm[0])))
+        await hold(call)
+
+    def packet(number: int, ssrc: int, sample: int) -> bytes:
+        return struct.pack("!BBHII", 0x80, 0, number, number * 160, ssrc) + bytes([sample]) * 160
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        phone.bind(("127.0.0.1", 0))
+        stranger.bind(("127.0.0.9", 0))
+        stranger.setblocking(False)
+        async with agent(listen) as (_, peer, calls):
+            peer.send(peer.request("INVITE", body=offer(port=phone.getsockname()[1])))
+            tag = (await peer.status(200)).to_addr.tag or ""  # type: ignore[union-attr]
+            peer.send(peer.request("ACK", branch="z9hG4bKa", to_tag=tag))
+            target = ("127.0.0.1", calls[0].media.port)  # type: ignore[attr-defined]
+            for number in range(10):
+                stranger.sendto(packet(number, 1, 0x10), target)
+                phone.sendto(packet(number, 2, 0x20), target)
+                if number == 5:
+                    phone.sendto(packet(900, 3, 0x30), target)
+                await asyncio.sleep(0.01)
+            mine = int(MULAW_DECODE[0x20])
+            assert heard == [mine] * 10 and calls[0].quality.packets_refused == 11
+            with pytest.raises(BlockingIOError):
+                stranger.recv(1)
 
 
 async def test_hold_and_resume_and_a_stale_request() -> None:

@@ -253,7 +253,7 @@ class Asterisk(TheirClock):
         return commands
 
 
-@pytest.mark.parametrize("is_json", [False, True])
+@pytest.mark.parametrize("is_json", [False, pytest.param(True, marks=pytest.mark.slow)])
 async def test_chan_websocket_is_answered_served_and_hung_up_on(service_url: str, is_json: bool) -> None:
     async with shop(service_url) as desk:
         transport = ChanWebSocketTransport("127.0.0.1", 0, desk.serve, Pacer())
@@ -303,7 +303,7 @@ def test_events_are_read_in_both_ways_of_writing() -> None:
         read_event("")
 
 
-@pytest.mark.parametrize("replies_json", [False, True])
+@pytest.mark.parametrize("replies_json", [False, pytest.param(True, marks=pytest.mark.slow)])
 async def test_mod_audio_stream_is_served(service_url: str, replies_json: bool) -> None:
     async with shop(service_url) as desk:
         transport = AudioStreamTransport("127.0.0.1", 0, desk.serve, Pacer(), replies_json=replies_json)
