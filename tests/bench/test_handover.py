@@ -1,0 +1,39 @@
+"""The proof in small: a few dozen faults through the real pipeline; the whole is `realtime bench handover`."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from realtime.bench import handover
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    """The faults are on purpose."""
+    logging.getLogger("realtime.dispatcher").setLevel(logging.CRITICAL)
+
+
+def test_no_character_is_repeated_or_lost_under_fire(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handover, "UTTERANCES_PER_WORLD", 12)
+    score = handover.Score()
+    handover.one_world(11, score)
+    assert score.faults.total() >= 15
+    assert score.switches > 5
+    assert (score.repeated, score.dropped, score.failed, score.clicks) == (0, 0, 0, 0), score.trouble
+
+
+@pytest.mark.parametrize(
+    ("heard", "expected"),
+    [("abcdef", (0, 0)), ("abccdef", (1, 0)), ("abdef", (0, 1)), ("", (0, 6)), ("abcdefabc", (3, 0))],
+)
+def test_what_counts_as_repeated_and_lost(heard: str, expected: tuple[int, int]) -> None:
+    assert handover.compare("abcdef", heard) == expected
+
+
+def test_silence_is_what_a_listener_waits_beyond_the_start_buffer() -> None:
+    ear = handover.Ear(1000, handover.LoopClock())
+    ear._arrivals = [(10.0, 500), (10.7, 500), (11.0, 100)]
+    assert ear.silence_s(0.1) == pytest.approx(0.1)
+    assert ear.silence_s(0.3) == 0.0

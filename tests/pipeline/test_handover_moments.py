@@ -1,0 +1,163 @@
+"""A fault at every moment of a short utterance, two faults in a row, the last engine failing, a cancel in the middle of it all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import anyio
+import pytest
+
+from realtime.bench.handover import ENGINES, UNBOUNDED, Ear
+from realtime.bench.simulated_pool import Bench, SimulatedPool
+from realtime.bench.skipping_loop import LoopClock, SkippingLoop
+from realtime.engines.beacon.decoder import listen
+from realtime.pipeline.dispatcher import Dispatcher
+from realtime.pipeline.outputs import AudioOut, CancelledOut, DoneOut, FailedOut, Output
+from realtime.pipeline.planning import Planner
+from realtime.pipeline.requests import Request
+from realtime.pipeline.utterance import Utterance, UtteranceOptions
+from realtime.pipeline.voices import VoiceBook
+from realtime.scheduling.scheduler import Scheduler
+from realtime.types import AudioFormat, Budget, Codec
+from realtime.workers.interface import Fault, FaultKind
+
+TEXT = "你好，世界 ok。"
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> None:
+    """The faults are on purpose."""
+    logging.getLogger("realtime.dispatcher").setLevel(logging.CRITICAL)
+
+
+class Stage:
+    """Three engines of different tempo and rate, one worker and a spare each, in simulated time."""
+
+    def __init__(self) -> None:
+        self.clock = LoopClock()
+        voices = VoiceBook(ENGINES, None, {})
+        self.planner = Planner(voices)
+        self.dispatcher = Dispatcher(Scheduler(UNBOUNDED), voices, self.clock, self.planner)
+        self.struck: list[str] = []
+        self.pool = SimulatedPool(
+            [self._bench(k, name) for k, name in enumerate(ENGINES)],
+            self.dispatcher.on_pool_event,
+            lambda fault, job_id: self.struck.append(job_id),
+        )
+        self.dispatcher.attach(self.pool)
+
+    @staticmethod
+    def _bench(k: int, name: str) -> Bench:
+        voice = {
+            "id": f"v-{name}",
+            "layout": k,
+            "sample_rate": (24000, 16000, 48000)[k],
+            "tempo": (0.9, 0.7, 1.0)[k],
+            "level": (0.5, 0.2, 0.7)[k],
+            "stand_ins": {other: f"v-{other}" for other in ENGINES if other != name},
+        }
+        options = {"name": name, "voices": [voice], "chunk_ms": (60, 100, 200)[k], "capacity": 8}
+        return Bench(name, "beacon", options, 2, (0.4, 0.1, 0.1)[k], (0.1, 0.03, 0.03)[k])
+
+    def utterance(self) -> Utterance:
+        request = Request(voice="v-main", budget=Budget(first_audio_ms=4000, start_buffer_ms=100))
+        return Utterance("u", UtteranceOptions(request, AudioFormat(Codec.PCM_F32LE, 24000)), self.dispatcher, self.clock)
+
+
+def on_stage(scene: Callable[[Stage], Awaitable[None]]) -> None:
+    """Play a scene with everything running."""
+
+    async def play() -> None:
+        stage = Stage()
+        async with anyio.create_task_group() as tasks:
+            stage.planner.attach(stage.pool, tasks)
+            stage.pool.start()
+            tasks.start_soon(stage.dispatcher.run)
+            await scene(stage)
+            assert stage.pool.statistics().jobs_running == 0, "work was left behind"
+            assert stage.dispatcher.load == 0
+            tasks.cancel_scope.cancel()
+
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        runner.run(play())
+
+
+def speak_under(*faults: Fault) -> tuple[Ear, Output, list[str]]:
+    """Speak the text while the faults strike."""
+    found: list[tuple[Ear, Output, list[str]]] = []
+
+    async def scene(stage: Stage) -> None:
+        for fault in faults:
+            stage.pool.plant(fault)
+        utterance, ear = stage.utterance(), Ear(24000, stage.clock)
+        utterance.open()
+        utterance.feed(TEXT)
+        utterance.end()
+        found.append((ear, await utterance.run(ear.take), stage.struck))
+        await anyio.sleep(3.0)  # whoever was stopped is noticed and replaced
+
+    on_stage(scene)
+    return found[0]
+
+
+@pytest.mark.parametrize("kind", [FaultKind.KILL, FaultKind.EXCEPTION, FaultKind.NAN, FaultKind.STALL, FaultKind.DROP_CHUNK])
+def test_a_fault_at_every_moment(kind: FaultKind) -> None:
+    struck = 0
+    for at_ms in range(0, 480, 17):
+        ear, ending, hits = speak_under(Fault(kind, "u/0#1", float(at_ms), 3000.0 if kind is FaultKind.STALL else 0.0))
+        struck += len(hits)
+        assert isinstance(ending, DoneOut), (at_ms, ending)
+        assert listen(ear.sound(), 24000).text == TEXT, f"{kind} at {at_ms} ms"
+    assert struck >= 20
+
+
+@pytest.mark.parametrize("second_ms", [0, 40, 110, 190])
+def test_two_faults_in_a_row(second_ms: int) -> None:
+    for first_ms in (0, 90, 210, 330):
+        faults = Fault(FaultKind.NAN, "u/0#1", float(first_ms)), Fault(FaultKind.EXCEPTION, "u/0#2", float(second_ms))
+        ear, ending, _ = speak_under(*faults)
+        assert isinstance(ending, DoneOut)
+        assert listen(ear.sound(), 24000).text == TEXT, (first_ms, second_ms)
+
+
+def test_when_the_last_engine_fails_the_error_says_what_was_heard() -> None:
+    faults = [Fault(FaultKind.EXCEPTION, f"u/0#{k}", float(at)) for k, at in ((1, 250), (2, 30), (3, 20))]
+    _, ending, struck = speak_under(*faults)
+    assert len(struck) == 3
+    assert isinstance(ending, FailedOut)
+    assert ending.code == "engine_failed"
+    assert 0 <= ending.heard_chars < len(TEXT)
+
+
+@pytest.mark.parametrize("after_ms", range(100, 700, 60))
+def test_a_cancel_during_a_handover_leaves_no_frame_and_no_work_behind(after_ms: int) -> None:
+    async def scene(stage: Stage) -> None:
+        stage.pool.plant(Fault(FaultKind.STALL, "u/0#1", 150.0, 5000.0))
+        utterance, frames, late = stage.utterance(), 0, 0
+
+        async def take(output: Output) -> None:
+            nonlocal frames, late
+            if isinstance(output, AudioOut):
+                frames += 1
+                late += is_cancelled
+
+        is_cancelled = False
+        utterance.open()
+        utterance.feed(TEXT)
+        utterance.end()
+        endings: list[Output] = []
+
+        async def listener() -> None:
+            endings.append(await utterance.run(take))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listener)
+            await anyio.sleep(after_ms / 1000)
+            is_cancelled = True
+            utterance.cancel()
+        assert late == 0
+        assert isinstance(endings[0], CancelledOut | DoneOut)
+
+    on_stage(scene)
