@@ -5,7 +5,7 @@ voice differ in tempo, level, sample rate and chunk size. Faults strike at rando
 that has just taken over. What the listener received is decoded and compared with the text, its arrival with the playout clock.
 
 The service code is the real one (utterance, dispatcher, scheduler, emitter), the engines are real, time is simulated. The second part
-looks for random places in sentences of real voices, see `handover_speech`.
+looks for random places in sentences of real voices (`handover_speech`), the third shoots real worker processes (`handover_processes`).
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ class Score:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `realtime bench handover`."""
     parser.add_argument("--faults", type=int, default=None, help="faults to inject (default 10000, with --quick 400)")
+    parser.add_argument("--processes", type=int, default=None, metavar="N", help="utterances on real worker processes (default 40)")
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print the first N utterances that came back wrong")
     parser.add_argument("--quick", action="store_true")
 
@@ -92,6 +93,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for line in score.trouble[: args.show]:
         print(line)
     speech = handover_speech.measure(args.seed, 200 if args.quick else 1000)
+    from realtime.bench import handover_processes  # it builds on this module
+
+    count = (8 if args.quick else 40) if args.processes is None else args.processes
+    processes = handover_processes.measure(args.seed, count) if count else {}
     reactions = np.sort(score.reactions_ms) if score.reactions_ms else np.zeros(1)
     return {
         "faults": score.faults.total(),
@@ -106,6 +111,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "underruns": score.underruns,
         "clicks": score.clicks,
         **speech,
+        **processes,
         "reaction_p50_ms": round(float(np.percentile(reactions, 50)), 1),
         "reaction_p99_ms": round(float(np.percentile(reactions, 99)), 1),
     }
