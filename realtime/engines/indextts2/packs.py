@@ -137,6 +137,8 @@ def through_file(path: Path, build: Callable[[Packs], T]) -> T:
 
 
 def _record(path: Path, build: Callable[[Packs], T]) -> None:
+    for stale in path.parent.glob(f"{path.stem}.*.part"):  # of a process that was killed: the lock is ours, nobody writes one
+        stale.unlink(missing_ok=True)
     draft = path.with_suffix(f".{os.getpid()}.part")
     try:
         with open(draft, "wb") as file:
