@@ -71,6 +71,25 @@ def test_vocoder_streams_equal_the_whole(variant: str, torch: Any, tiny_vocoder:
         assert np.abs(np.concatenate(parts) - whole).max() <= 1e-4
 
 
+def test_convolutions_without_a_bias_are_those_that_have_none_in_the_file(torch: Any, tiny_vocoder: dict[str, Any]) -> None:
+    from realtime.engines.sambert.checkpoint.export_graphs import export_vocoder
+    from realtime.engines.sambert.checkpoint.hifigan import Generator
+    from realtime.engines.sambert.checkpoint.load import load_strict
+    from realtime.errors import ModelMissing
+
+    made = generator(torch, tiny_vocoder, {"bias": False})
+    state = {key: value for key, value in made.state_dict().items() if not (key.startswith("conv_blocks") and key.endswith("bias"))}
+    subject = Generator(made.dims)
+    load_strict(subject, state, "here")
+    x = torch.randn(1, 6, 9)
+    with torch.no_grad():
+        whole = subject(x)[0, 0].numpy()
+    stream = open_stream(OrtGraph(export_vocoder(subject)), made.dims)
+    assert np.abs(stream.push(x[0].numpy().T.copy()) - whole).max() < 1e-4
+    with pytest.raises(ModelMissing, match="bias' is missing"):
+        load_strict(Generator(generator(torch, tiny_vocoder, {}).dims), state, "here")
+
+
 def test_context_is_as_the_specification_measured_it() -> None:
     from realtime.engines.sambert.checkpoint.random_voice import OFFICIAL_VOCODER
 

@@ -5,6 +5,8 @@ The two up-sampling paths per stage stay apart here, as published; the export me
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,7 +36,7 @@ class Conv(nn.Module):
         padding: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        self.conv1d = NormedWeight((width_out, width_in, size), width_out, dims.use_weight_norm, dims.bias)
+        self.conv1d = NormedWeight((width_out, width_in, size), width_out, dims.use_weight_norm, True)
         reach = (size - 1) * dilation
         self.padding = padding if padding is not None else ((reach, 0) if dims.causal else (reach // 2, reach // 2))
         self.dilation, self.stride = dilation, stride
@@ -49,7 +51,7 @@ class TransposedConv(nn.Module):
 
     def __init__(self, width_in: int, width_out: int, size: int, scale: int, dims: VocoderDims) -> None:
         super().__init__()
-        self.deconv = NormedWeight((width_in, width_out, size), width_out, dims.use_weight_norm, dims.bias)
+        self.deconv = NormedWeight((width_in, width_out, size), width_out, dims.use_weight_norm, True)
         self.scale = scale
         self.cut = 0 if dims.causal else (size - scale) // 2
 
@@ -98,6 +100,13 @@ class Generator(nn.Module):
         if dims.is_nsf:
             self.source_module = SourceModule(dims)
             self.source_downs = nn.ModuleList(self._source_down(i) for i in range(len(transposed)))
+
+    def prepare_for(self, keys: Collection[str]) -> None:
+        """`bias: false` in the configuration leaves open which convolutions it means; those that have none in the file get none."""
+        if not self.dims.bias:
+            for name, part in self.named_modules():
+                if isinstance(part, NormedWeight) and f"{name}.bias" not in keys:
+                    part.bias = None
 
     def _source_down(self, stage: int) -> Conv:
         d = self.dims.later_scale(stage)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from realtime.engines.sambert.checkpoint.hifigan import Generator
 from realtime.errors import ModelMissing
 
 DERIVED = ("ling_enc.position_enc.position_enc", "dur_position_encoder.inv_timescales")
@@ -29,6 +30,8 @@ def load_strict(module: nn.Module, state: State, where: str, prefix: str = "") -
 
     Raises `ModelMissing` naming the first missing key, wrong shape, or unknown key.
     """
+    if isinstance(module, Generator):
+        module.prepare_for(state.keys())
     wanted = module.state_dict()
     given = {
         key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix) and not key.startswith(IGNORED_PREFIXES)
