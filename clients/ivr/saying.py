@@ -31,13 +31,15 @@ from realtime_ivr.sounds import attention_tone, read_prompt, to_call
 from realtime.audio.samples import Int16
 from realtime.errors import RealtimeError
 from realtime.types import AudioFormat, Priority
-from realtime.wire.events import BudgetChoice, BudgetProfile, SegmentStarted, ServerEvent, Switch
+from realtime.wire.events import BudgetChoice, BudgetProfile, Cancelled, SegmentStarted, ServerEvent, Switch
 
 log = logging.getLogger("realtime_ivr")
 
 WATCH_S = 0.02
 MAX_LEAD_MS = 4000
 """What the service may be ahead of the caller. Longer leads survive longer restarts, shorter ones waste less at a barge-in. Guess."""
+ANSWER_S = 0.25
+"""After a barge-in: how long to wait for the service's word on what was heard. A healthy one answers within milliseconds."""
 SENTENCE_END = re.compile(r"[。！？；!?\n]|\.(?=\s|$)")
 
 
@@ -111,7 +113,7 @@ class Saying:
             self._is_complete = not self._is_stopped.is_set()
             for task in (*helpers, speaking, stopping):
                 task.cancel()
-        return self._finish()
+        return await self._finish()
 
     def stop(self) -> None:
         """Barge-in: nothing more of it goes to the caller from this moment on."""
@@ -225,7 +227,8 @@ class Saying:
         self._voices.service.leave(utterance, self._position())
 
     def _heard_by_service(self) -> int:
-        """Characters that the service's sound, up to where it was cut, covers."""
+        """Characters that the service's sound, up to where it was cut, covers for sure. Words whose times it had not told yet when it
+        fell silent may have sounded; they are said again, for a word twice is better than a word lost."""
         if self._utterance is None or self._service_end is None:
             return 0
         return self._characters_until(self._service_end)
@@ -255,7 +258,8 @@ class Saying:
     def _play_local(self, samples: Int16, characters: int, source: str) -> None:
         if self._record.ttfa_ms is None:
             self._first_sound(source)
-        self._record.source = source if self._record.source in ("", source) else f"{self._record.source}+{source}"
+        if source not in self._record.source.split("+"):
+            self._record.source = f"{self._record.source}+{source}".lstrip("+")
         self._call.play(to_call(samples, self._call.encoding))
         self._local_words.append((characters, self._call.played + self._call.queued - self._base))
 
@@ -267,12 +271,13 @@ class Saying:
         while self._call.queued and self._call.hung_up is None:  # noqa: ASYNC110  # asked rarely, and no network tells it better
             await asyncio.sleep(min(0.2, max(WATCH_S, self._call.queued / RATE)))
 
-    def _finish(self) -> Said:
+    async def _finish(self) -> Said:
         heard = self._heard_samples
         utterance = self._utterance
         if utterance is not None:
             if not utterance.is_over and self._service_end is None:
-                self._voices.service.leave(utterance, self._position())
+                leaving = self._voices.service.leave(utterance, self._position())
+                await asyncio.wait([leaving], timeout=ANSWER_S)
             underruns = utterance.underruns
             self._record.underruns, self._record.underrun_ms = underruns.count, underruns.total_ms
             self._record.engines = {name: round(seconds, 2) for name, seconds in utterance.audio_s_by_engine.items()}
@@ -306,4 +311,7 @@ class Saying:
     def _characters_until(self, sample: int) -> int:
         if self._utterance is None:
             return 0
-        return max((word.end_char for word in self._utterance.words if word.end_ms * RATE / 1000 <= sample), default=0)
+        result = self._utterance.result  # the service knows of words whose times it had not told when it was stopped
+        told = result.heard_characters if isinstance(result, Cancelled) and self._service_end is None else 0
+        ends = [word.end_char for word in self._utterance.words if round(word.end_ms * RATE / 1000) <= sample]
+        return max([told, *ends])

@@ -66,10 +66,10 @@ class Service:
             self._in_background(self._spare())
         return utterance
 
-    def leave(self, utterance: Utterance, position: int) -> None:
+    def leave(self, utterance: Utterance, position: int) -> asyncio.Task[None]:
         """Tell the service that an utterance is over for us and how far its listener was (samples). Nobody waits for the answer: a
         service that stalls takes seconds, and there is a caller on the line."""
-        self._in_background(_leave(utterance, position))
+        return self._in_background(_leave(utterance, position))
 
     async def aclose(self) -> None:
         """Hang up."""
@@ -111,10 +111,11 @@ class Service:
         except RealtimeError as error:
             log.info("no further connection to the service: %s", error)
 
-    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+    def _in_background(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
+        return task
 
     async def _keep(self) -> None:
         pause = FIRST_RETRY_S
