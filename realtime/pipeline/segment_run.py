@@ -115,7 +115,7 @@ class SegmentRun:
             self.live = None
         if attempt in self.standbys:
             self.standbys.remove(attempt)
-            self._unfreeze()
+            self._end_race()
 
     def restart(self) -> None:
         """Forget all sound: another voice shall speak the segment from its first word. Only before any of it was taken."""
@@ -141,16 +141,17 @@ class SegmentRun:
         """Samples that may be sent, as far as a handover under way allows."""
         return len(self.buffer) if self.resume is None else max(0, self.resume.cut - self.buffer.taken)
 
-    def _unfreeze(self) -> None:
+    def _end_race(self) -> None:
+        """The last stand-by is gone: what was held back of the live attempt meanwhile goes out after all."""
         if not self.standbys:
-            self.resume = None
+            self.keep_live()
 
     def keep_live(self) -> None:
         """The live attempt won: its held sound goes out after all."""
         self.standbys, self.resume = [], None
         if self.live is not None:
             self._append(self.live, self.live.take_held())
-            if self.live.state is AttemptState.DONE:
+            if self.live.state is AttemptState.DONE and not self.is_complete:
                 self._complete(self.live)
 
     def promote(self, attempt: Attempt, reason: str) -> None:
