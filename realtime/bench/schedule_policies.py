@@ -6,6 +6,8 @@
   start if nothing was heard of it, and never in mid-segment (how agent frameworks fall back: an error before the first sound).
 
 All three get the same offers, workers and faults, prefer free workers, and speak segments in order, several at a time.
+
+Long because the policies compared share one contract and are read side by side.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ A segment waits in the queue of its engine. When the time that the next engine o
 that one's queue as well, and so on down the chain; the first slot that becomes free takes it.
 
 Only the first waiting segment of a stream is in a queue. Cost per decision: O(log n).
+
+Long because the queues, their order and the rules of who may leave them are one thing.
 """
 
 from __future__ import annotations

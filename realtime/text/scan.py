@@ -5,6 +5,8 @@
 stays right whatever follows; that is what makes segments independent of how the text was cut into deltas.
 
 Cost: one call per word or mark; each reads a bounded window.
+
+Long because every mark's rule looks at the same few characters around it, and the rules exclude one another.
 """
 
 from __future__ import annotations
