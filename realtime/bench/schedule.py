@@ -1,8 +1,8 @@
 """`realtime bench schedule`: the service's scheduler against simpler policies, in a discrete-event simulation.
 
 The scheduler is the real one; workers, listeners and time are simulated (`schedule_world`). Load 1 = the main engine's workers, as
-full as leaves every listener in time, at their fastest level. Rates: the defaults below are those measured for the engines on the
-development machine class; `--rates FILE` takes `{"main": {"LEVEL": [rtf, first_chunk_s, crowding], ...}, "fallback": {...}}`, best
+full as leaves every listener in time, at their fastest level. Rates: the defaults below are assumptions, a main engine somewhat under
+real time on its host and a stand-in like Sambert's; `--rates FILE` takes measured ones as `{"main": {"LEVEL": [rtf, first_chunk_s, crowding], ...}, "fallback": {...}}`, best
 level first.
 """
 
