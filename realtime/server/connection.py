@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
 from starlette.types import Send
-from starlette.websockets import WebSocket, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from realtime import metrics
 from realtime.errors import ProtocolViolation, RealtimeError
@@ -86,6 +87,8 @@ class Connection:
                 tasks.start_soon(self._watch, tasks)
                 await self._read(tasks)
                 tasks.cancel_scope.cancel()
+        except* OSError:  # what `send` raises once the client is gone (ASGI, "Disconnected Client"); nobody is left to tell
+            log.debug("%s left while it was being written to", self._label)
         finally:
             self._session.close()
             for utterance in list(self._utterances.values()):
@@ -251,4 +254,5 @@ class Connection:
     async def _hang_up(self) -> None:
         if self._socket.client_state is WebSocketState.CONNECTED and self._socket.application_state is WebSocketState.CONNECTED:
             code, reason = self._close or (GOING_AWAY, "")
-            await self._socket.close(code, reason)
+            with suppress(WebSocketDisconnect):
+                await self._socket.close(code, reason)
