@@ -18,7 +18,7 @@ from starlette.types import Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from realtime import metrics
-from realtime.errors import ProtocolViolation, RealtimeError
+from realtime.errors import Overloaded, ProtocolViolation, RealtimeError
 from realtime.pipeline.outputs import AudioOut, Output
 from realtime.pipeline.utterance import Utterance
 from realtime.server.gateway import Gateway
@@ -35,8 +35,8 @@ log = logging.getLogger("realtime.connection")
 
 # Close codes of RFC 6455 section 7.4.1.
 GOING_AWAY, POLICY_VIOLATION, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1008, 1011, 1013
-# How often silence and stalled writes are looked for.
-WATCH_S = 1.0
+# How often silence and stalled writes are looked for; how often a place for an utterance that waits for one.
+WATCH_S, RETRY_S = 1.0, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,15 @@ class Terms:
     """On what terms a connection is served.
 
     `identify` gives the key's id from the first message, where none came with the request. `budget` holds for every utterance, for
-    dialects whose `open` can't say one. `input_timeout_s` is how long an utterance may wait for text before that is an error.
+    dialects whose `open` can't say one. `input_timeout_s` is how long an utterance may wait for text before that is an error;
+    `patience_s` how long it waits for a place in a full service before that is one, for clients that would not ask again.
     """
 
     api_key: str = ""
     identify: Callable[[Message], str] | None = None
     budget: Budget | None = None
     input_timeout_s: float | None = None
+    patience_s: float = 0.0
 
 
 class Connection:
@@ -70,6 +72,7 @@ class Connection:
         limits = gateway.settings.limits
         self._outbox = Outbox(self._write, limits.outbox_kb * 1024, gateway.clock)
         self._utterances: dict[UtteranceId, Utterance] = {}
+        self._waiting: dict[UtteranceId, list[wire.Event]] = {}  # without a place yet: what came for them meanwhile
         self._heard_at = gateway.clock.now()
         self._inactivity = Inactivity(terms.input_timeout_s, self._heard_at) if terms.input_timeout_s is not None else None
         self._close: tuple[int, str] | None = None
@@ -141,14 +144,60 @@ class Connection:
     async def _open(self, event: wire.Open, tasks: TaskGroup) -> None:
         budget = self._terms.budget or event.budget.over(self._profile(event.budget.profile))
         check_format(self._gateway, event.format)
-        utterance = self._gateway.open(to_request(event, budget, self._api_key), event.format)
+        try:
+            utterance = self._gateway.open(to_request(event, budget, self._api_key), event.format)
+        except Overloaded:
+            if not self._terms.patience_s:
+                raise
+            self._waiting[event.utterance] = []
+            tasks.start_soon(self._open_later, event, budget, tasks)
+            return
+        await self._begin(event, utterance, budget, tasks)
+
+    async def _begin(self, event: wire.Open, utterance: Utterance, budget: Budget, tasks: TaskGroup) -> None:
+        """An admitted utterance must be run, whatever comes of the text that waited for it."""
         self._utterances[event.utterance] = utterance
-        await self._send(wire.Opened(event.utterance, utterance.voice, event.format, budget))
-        tasks.start_soon(self._speak, event.utterance, utterance, event.words, tasks)
+        opened = wire.Opened(event.utterance, utterance.voice, event.format, budget)
+        try:
+            for late in self._waiting.pop(event.utterance, ()):
+                self._pass_on(late)
+        finally:
+            await self._send(opened)
+            tasks.start_soon(self._speak, event.utterance, utterance, event.words, tasks)
+
+    async def _open_later(self, event: wire.Open, budget: Budget, tasks: TaskGroup) -> None:
+        """Ask again until there is a place, then hand over what came meanwhile; when patience ends, say that the service is full."""
+        clock = self._gateway.clock
+        until = clock.now() + self._terms.patience_s
+        try:
+            while event.utterance in self._waiting:
+                if any(isinstance(late, wire.Cancel) for late in self._waiting[event.utterance]):
+                    del self._waiting[event.utterance]
+                    await self._send(wire.Cancelled(event.utterance, 0, 0.0))
+                    return
+                utterance = self._try_to_open(event, budget, is_last=clock.now() >= until)
+                if utterance is not None:
+                    await self._begin(event, utterance, budget, tasks)
+                    return
+                await clock.sleep_until(clock.now() + RETRY_S)
+        except RealtimeError as error:
+            error.utterance = event.utterance
+            await self._expire(error, tasks)
+
+    def _try_to_open(self, event: wire.Open, budget: Budget, is_last: bool) -> Utterance | None:
+        try:
+            return self._gateway.open(to_request(event, budget, self._api_key), event.format)
+        except Overloaded:
+            if is_last:
+                raise
+            return None
 
     def _pass_on(self, event: wire.Event) -> None:
-        utterance = self._utterances.get(getattr(event, "utterance", ""))
+        name = getattr(event, "utterance", "")
+        utterance = self._utterances.get(name)
         if utterance is None:
+            if name in self._waiting:
+                self._waiting[name].append(event)
             return
         match event:
             case wire.AppendText():
@@ -215,6 +264,7 @@ class Connection:
     # ---- ending ----
 
     def _stop(self, client_id: UtteranceId | None) -> None:
+        self._waiting.pop(client_id or "", None)
         utterance = self._utterances.pop(client_id, None) if client_id is not None else None
         if utterance is not None and client_id is not None:
             self._outbox.discard(client_id)

@@ -31,6 +31,9 @@ INPUT_TIMEOUT_S, MAX_INPUT_TIMEOUT_S = 20.0, 180.0
 # These clients send no playout marks and take sound as fast as it is made (as from the originals), so its lead has no bound but the
 # reader's own pace.
 MAX_LEAD_MS = 600_000
+# A conversation's next turn begins while the sound of an interrupted one is still being made: these clients have no word for "stop". On
+# a host with room for one stream the turn then waits. LiveKit gives up after 10 s without sound.
+PATIENCE_S = 8.0
 
 
 def socket_routes(gateway: Gateway, keeper: Gatekeeper) -> list[BaseRoute]:
@@ -90,7 +93,7 @@ class _DashScope(_Endpoint):
             await _deny(websocket, error, {"code": name, "message": error.message})
             return
         await websocket.accept()
-        await self._serve(websocket, send, Terms(key_id, budget=vendor_budget(self._gateway)))
+        await self._serve(websocket, send, Terms(key_id, budget=vendor_budget(self._gateway), patience_s=PATIENCE_S))
 
 
 class _ElevenLabs(_Endpoint):
@@ -112,7 +115,7 @@ class _ElevenLabs(_Endpoint):
 
     def _terms(self, websocket: WebSocket) -> Terms:
         query = websocket.query_params
-        terms = Terms(budget=vendor_budget(self._gateway), input_timeout_s=_input_timeout_s(query))
+        terms = Terms(budget=vendor_budget(self._gateway), input_timeout_s=_input_timeout_s(query), patience_s=PATIENCE_S)
         headers = websocket.headers
         if "authorization" in query:
             headers = Headers({"authorization": _bearer(query["authorization"])})

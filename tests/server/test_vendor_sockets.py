@@ -275,3 +275,27 @@ async def test_a_client_that_vanishes_leaves_nothing_behind(serve: Any) -> None:
         with anyio.fail_after(10):
             while running.service.dispatcher.load or running.service.gateway.connections:
                 await anyio.sleep(0.05)
+
+
+async def test_on_a_host_with_room_for_one_the_next_turn_waits_for_the_last(serve: Any) -> None:
+    one = {"beacon": {"options": {"rate_factor": 0.7}}}
+    async with serve(engines=one) as running, connect(address(running, "multi-stream-input", output_format="pcm_24000")) as socket:
+        for name, text in (("A", TEXT), ("B", "The next turn.")):
+            await say(socket, {"text": text, "context_id": name, "flush": True}, {"context_id": name, "close_context": True})
+        seen = await until_finals(socket, 2)
+        assert heard(sound_of(seen, "A")) == TEXT and heard(sound_of(seen, "B")) == "The next turn."
+        assert not any("error" in message for message in seen)
+        first_of_b = next(i for i, message in enumerate(seen) if message["contextId"] == "B")
+        assert any(message["contextId"] == "A" and message["isFinal"] for message in seen[:first_of_b])
+        tasks = f"ws://127.0.0.1:{running.port}/api-ws/v1/inference"
+        async with connect(tasks) as other:
+            await say(socket, {"text": TEXT * 20, "context_id": "A", "flush": True})
+            await socket.recv()
+            waits = Task("w", "duplex")
+            await say(other, waits.run(), waits.go_on(text="Never heard."), waits.finish(directive="cancel"))
+            with anyio.fail_after(5):
+                said = json.loads(await other.recv())
+            assert said["header"]["event"] == "task-finished"
+    with anyio.fail_after(10):
+        while running.service.dispatcher.load:
+            await anyio.sleep(0.05)
