@@ -151,7 +151,8 @@ class Call(ABC):
 
     @abstractmethod
     def play(self, payload: bytes) -> None:
-        """Queue sound: whole samples at 8 kHz in `encoding`. Raises `CallFailed` when the queue is full."""
+        """Queue sound: whole samples at 8 kHz in `encoding`. The last started 20 ms wait for their rest, or for a `mark`. Raises
+        `CallFailed` when the queue is full."""
 
     @abstractmethod
     def mark(self, name: str) -> None:

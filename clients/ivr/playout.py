@@ -1,8 +1,7 @@
 """What is to be heard: bytes of any length in, 20 ms frames out, with marks and positions. Pure.
 
-An utterance's pieces end anywhere; a frame is filled from the next piece. Less than a frame waits for its rest, unless a mark says that
-this was all, or nothing more has come for `PATIENCE` ticks; then silence makes it up. While there is nothing to give, `next_frame` is
-None and the transport decides what silence is.
+An utterance's pieces end anywhere; a frame is filled from the next piece. Less than a frame waits for its rest until a mark says that this
+was all; then silence makes it up. While there is nothing to give, `next_frame` is None and the transport decides what silence is.
 """
 
 from __future__ import annotations
@@ -16,9 +15,6 @@ from realtime.types import Codec
 
 MAX_QUEUED_S = 600
 """Guess: ten minutes of speech (4.8 MB as G.711). Longer prompts come in pieces as they are heard."""
-PATIENCE = 25
-"""Ticks, half a second: a service that is late sends the rest, and a frame made up with silence would cut into its word. For those who
-play without marks. Guess."""
 
 
 class Playout:
@@ -31,7 +27,6 @@ class Playout:
         self._data = bytearray()
         self._taken = 0  # bytes of _data that were given out
         self._marks: deque[tuple[int, str]] = deque()
-        self._waited = 0
         self.played = 0
 
     def __repr__(self) -> str:
@@ -63,7 +58,6 @@ class Playout:
         """The next 20 ms, made up with silence at the very end; None when nothing waits."""
         if not self.queued or self._is_waiting_for_rest():
             return None
-        self._waited = 0
         size = FRAME_SAMPLES * self._width
         frame = bytes(self._data[self._taken : self._taken + size])
         self._taken += len(frame)
@@ -74,9 +68,7 @@ class Playout:
         return frame + self._silence * (FRAME_SAMPLES - len(frame) // self._width)
 
     def _is_waiting_for_rest(self) -> bool:
-        is_whole = self.queued >= FRAME_SAMPLES or (bool(self._marks) and self._marks[-1][0] >= self.end)
-        self._waited += 1
-        return not is_whole and self._waited <= PATIENCE
+        return self.queued < FRAME_SAMPLES and not (self._marks and self._marks[-1][0] >= self.end)
 
     def marks_passed(self) -> list[str]:
         """Marks whose sound is gone, oldest first; each is reported once."""

@@ -67,8 +67,8 @@ class Service:
         return utterance
 
     def leave(self, utterance: Utterance, position: int) -> asyncio.Task[None]:
-        """Tell the service that an utterance is over for us and how far its listener was (samples). Nobody waits for the answer: a
-        service that stalls takes seconds, and there is a caller on the line."""
+        """Tell the service that an utterance is over for us and how far its listener was (samples). Who waits for the task waits for the
+        service's answer, which takes seconds from one that stalls."""
         return self._in_background(_leave(utterance, position))
 
     async def aclose(self) -> None:

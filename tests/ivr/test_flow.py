@@ -152,7 +152,7 @@ async def test_every_kind_of_step_does_what_it_says(service_url: str, fake_call:
     call = fake_call()
     call.press("123")
     record = await run_flow(call, service_url, {**GOOD, "steps": steps}, tmp_path)
-    assert decode(call.heard / 32768, 8000) == "Bob 1 2 3.Wait."
+    assert decode(call.heard / 32768, 8000) == "Bob 1 2 3.Wait.", record["prompts"]
     assert call.transferred == ["sip:Bob@x"] and [one["step"] for one in record["path"]] == list("abcdefg")
     assert record["ended_by"] == "flow" and "errors" not in record
 

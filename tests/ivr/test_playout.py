@@ -7,17 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from realtime_ivr.errors import CallFailed
-from realtime_ivr.playout import PATIENCE, Playout
+from realtime_ivr.playout import Playout
 
 from realtime.types import Codec
 
 
 def frames_of(playout: Playout) -> list[bytes]:
-    found, idle = [], 0
-    while idle <= PATIENCE:
-        frame = playout.next_frame()
-        idle = idle + 1 if frame is None else 0
-        found += [] if frame is None else [frame]
+    found = []
+    while (frame := playout.next_frame()) is not None:
+        found.append(frame)
     return found
 
 
@@ -44,11 +42,12 @@ def test_less_than_a_frame_waits_for_its_rest() -> None:
     assert playout.next_frame() == b"\x01" * 100 + b"\x02" * 60
 
 
-def test_a_rest_that_stays_alone_is_made_up_with_silence() -> None:
+def test_a_rest_that_stays_alone_is_made_up_with_silence_when_a_mark_ends_it() -> None:
     playout = Playout(Codec.ALAW)
     playout.push(b"\x01" * 100)
-    assert [playout.next_frame() for _ in range(PATIENCE)] == [None] * PATIENCE
-    assert playout.next_frame() == b"\x01" * 100 + b"\xd5" * 60
+    assert [playout.next_frame() for _ in range(100)] == [None] * 100
+    playout.mark("end")
+    assert playout.next_frame() == b"\x01" * 100 + b"\xd5" * 60 and playout.marks_passed() == ["end"]
 
 
 def test_clear_passes_the_marks_and_keeps_the_position() -> None:
