@@ -79,7 +79,7 @@ class Phone:
 
     async def connect(self) -> None:
         """Reach the control port of the process that was just started."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):  # a loaded machine
             while True:
                 try:
                     self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._control_port)
