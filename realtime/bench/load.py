@@ -19,8 +19,8 @@ import uvloop
 from websockets.asyncio.client import connect
 
 BUFFER_S = 0.1
-# Listeners begin spread over this long, so that they are not all served in the same instant.
-RAMP_S = 1.0
+# Listeners begin spread over this share of a stream's length: each first word is asked for while the others are being served.
+RAMP_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Listener:
 
 async def listen(spec: LoadSpec, index: int, result: LoadResult) -> None:
     """One stream from connect to end; whatever goes wrong is told in the result."""
-    await asyncio.sleep(RAMP_S * index / spec.streams)
+    await asyncio.sleep(RAMP_SHARE * spec.seconds * index / spec.streams)
     try:
         async with asyncio.timeout(spec.seconds * 2 + 30):
             await (_listen_bare(spec, result) if spec.text is None else _listen_native(spec, result))
