@@ -27,7 +27,7 @@ web_player = false
 [log]
 level = "ERROR"
 [engines.beacon]
-options = { rate_factor = 0.5, first_chunk_ms = 150.0, capacity = 1 }
+options = { rate_factor = 0.35, first_chunk_ms = 150.0 }
 step_timeout_s = 8.0
 [engines.spare]
 factory = "beacon"
