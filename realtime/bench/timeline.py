@@ -27,7 +27,7 @@ web_player = false
 [log]
 level = "ERROR"
 [engines.beacon]
-options = { rate_factor = 0.35, first_chunk_ms = 150.0 }
+options = { rate_factor = 0.4, first_chunk_ms = 150.0, chunk_ms = 300.0 }
 step_timeout_s = 8.0
 [engines.spare]
 factory = "beacon"
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `realtime bench timeline`."""
     parser.add_argument("--out", type=Path, default=Path("handover.svg"), help="picture to write (default handover.svg)")
     parser.add_argument("--fault", default="stall", choices=("stall", "kill", "stop", "exception"), help="what is done to the engine")
-    parser.add_argument("--at-s", type=float, default=0.9, help="when, in seconds of sound received (default 0.9)")
+    parser.add_argument("--at-s", type=float, default=1.3, help="when, in seconds of sound received (default 1.3)")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

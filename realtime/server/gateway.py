@@ -59,8 +59,12 @@ class Gateway:
 
     @property
     def is_ready(self) -> bool:
-        """Some engine's worker takes jobs."""
-        return not self.is_draining and any(worker["state"] == "ready" for worker in self.back.workers())
+        """Somebody can speak, and every engine has a worker that takes jobs or has failed to get one: a stream that began earlier
+        would have nobody to hand over to."""
+        workers = self.back.workers()
+        ready = {worker["engine"] for worker in workers if worker["state"] == "ready"}
+        still_loading = {worker["engine"] for worker in workers if worker["state"] == "starting" and not worker["last_error"]} - ready
+        return bool(ready) and not still_loading and not self.is_draining
 
     def open(self, request: Request, audio_format: AudioFormat) -> Utterance:
         """Admit an utterance; run it with `run`. Raises `Draining`, `Overloaded`, `UnknownVoice`, `BadOption`."""
