@@ -39,7 +39,7 @@ from realtime.server.gateway import Backstage, Gateway
 from realtime.server.routes import routes
 from realtime.text.segmenter import DEFAULT_SCHEDULE, SegmenterOptions, Stage
 from realtime.text.speakable import warm_up
-from realtime.types import AudioFormat, Budget
+from realtime.types import AudioFormat
 from realtime.workers.interface import Fault, FaultKind, PoolEvent, WorkerLost, WorkerReady, WorkerSpec
 from realtime.workers.pool import Pool
 
@@ -259,8 +259,3 @@ def _count_events(dispatcher: Dispatcher) -> Any:
         dispatcher.on_pool_event(event)
 
     return on_event
-
-
-def default_budget() -> Budget:
-    """The budget of a request that names none."""
-    return PROFILES[DEFAULT_PROFILE].budget

@@ -67,7 +67,6 @@ class Attempt:
     resampler: StreamResampler | None = None
     rate: int = 0
     native_samples: int = 0
-    out_samples: int = 0
     has_words: bool = False
     held: list[Samples] = field(default_factory=list)
     anchors: list[tuple[int, int]] = field(default_factory=list)
@@ -99,13 +98,9 @@ class Attempt:
         if chunk.span is not None and not words and not self.has_words:
             self.anchors.append((begin, self.spoken.source_span(chunk.span).start))
         self.has_words = self.has_words or bool(words)
-        samples = self.resampler.push(chunk.samples)
-        self.out_samples += len(samples)
-        return samples
+        return self.resampler.push(chunk.samples)
 
     def finish(self) -> Samples:
         """What the resampler still holds."""
         self.state = AttemptState.DONE
-        samples = self.resampler.flush() if self.resampler else np.zeros(0, np.float32)
-        self.out_samples += len(samples)
-        return samples
+        return self.resampler.flush() if self.resampler else np.zeros(0, np.float32)

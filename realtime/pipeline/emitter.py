@@ -71,14 +71,6 @@ class Emitter:
         """Something is encoded or to be told already, whatever the lead."""
         return bool(self._queue)
 
-    def is_sounding(self, run: SegmentRun) -> bool:
-        """Some of the run's sound was sent or is next in line."""
-        return bool(self.runs) and self.runs[0] is run
-
-    def run_position(self, run: SegmentRun) -> int:
-        """The timeline sample at which the run (the head one) began."""
-        return self._run_start
-
     def next(self, room: int) -> Output | None:
         """The next thing to send, or None if there is nothing. Up to `room` samples of sound are made ready at once, at least a frame
         unless it is 0."""
