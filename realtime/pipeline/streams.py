@@ -9,13 +9,14 @@ from realtime.pipeline.attempt import Attempt
 from realtime.pipeline.requests import Listener
 from realtime.pipeline.segment_run import SegmentRun
 from realtime.pipeline.voices import Part
-from realtime.types import JobId
+from realtime.types import JobId, UtteranceId
 
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """One segment of one utterance, as long as it is not spoken."""
+    """One segment of one utterance, as long as it is not spoken. `id` is the job's name at the scheduler."""
 
+    id: JobId
     run: SegmentRun
     stream: Stream
     attempts: dict[JobId, Attempt] = field(default_factory=dict)
@@ -35,3 +36,12 @@ class Stream:
 
     def voice(self, engine: str) -> str:
         return next(part.voice for part in self.parts if part.engine == engine)
+
+
+Streams = dict[UtteranceId, Stream]
+
+
+def task_of(streams: Streams, job_id: JobId) -> Task | None:
+    """The task of a job as the scheduler names it; None once it is spoken, or its utterance is over."""
+    stream = streams.get(job_id.rpartition("/")[0])
+    return None if stream is None else stream.tasks.get(job_id)

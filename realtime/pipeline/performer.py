@@ -1,0 +1,130 @@
+"""Carries out what the scheduler decides: its actions become attempts begun, left and chosen."""
+
+from __future__ import annotations
+
+from realtime import metrics
+from realtime.clock import Clock
+from realtime.errors import EngineFailed, Overloaded
+from realtime.pipeline.attempt import AttemptState, ResumePoint
+from realtime.pipeline.attempts import Attempts
+from realtime.pipeline.canaries import Canaries
+from realtime.pipeline.resume import find_resume
+from realtime.pipeline.streams import Streams, Task, task_of
+from realtime.pipeline.voices import VoiceBook
+from realtime.scheduling import actions as act
+from realtime.scheduling.scheduler import Scheduler
+from realtime.types import EngineName
+
+
+class Performer:
+    """`apply` does one action. `streams` is the dispatcher's own table, read here."""
+
+    def __init__(
+        self, scheduler: Scheduler, voices: VoiceBook, clock: Clock, streams: Streams, attempts: Attempts, canaries: Canaries
+    ) -> None:
+        self._scheduler = scheduler
+        self._voices = voices
+        self._clock = clock
+        self._streams = streams
+        self._attempts = attempts
+        self._canaries = canaries
+
+    def apply(self, action: act.Action) -> None:
+        """Do what the scheduler says; what it says of an utterance that is over needs no doing."""
+        match action:
+            case act.StartCanary():
+                pool = self._attempts.pool
+                if pool is None or not self._canaries.start(action, pool):
+                    self._scheduler.canary_finished(action.engine, False, self._clock.now())
+            case act.Shed():
+                self._shed(action)
+            case _:
+                task = task_of(self._streams, action.job_id)
+                if task is not None:
+                    self._apply_to(task, action)
+
+    def _apply_to(self, task: Task, action: act.Action) -> None:
+        match action:
+            case act.Dispatch():
+                self._dispatch(task, action)
+            case act.HandOver():
+                self._hand_over(task, action)
+            case act.Settle():
+                self._settle(task, action)
+            case act.CancelJob():
+                self._cancel(task, action)
+            case act.ChangeQuality():
+                self._change_quality(task, action)
+            case act.Fail():
+                task.stream.listener.fail(EngineFailed(f"no engine is left that could speak this ({action.reason.value})"))
+
+    def _dispatch(self, task: Task, action: act.Dispatch) -> None:
+        if task.run.buffer.total == 0:
+            attempt = self._attempts.new(task, action, start=None)
+            is_stand_in = action.engine != task.stream.parts[0].engine
+            task.run.begin(attempt, act.Reason.OVERLOADED.value if is_stand_in else "")
+            self._attempts.start(task, attempt, action.deadline)
+        elif (resume := self._resume_point(task, action, action.engine)) is not None:
+            self._start_standby(task, action, resume)  # a follower that was let go has some of its sound already
+
+    def _hand_over(self, task: Task, action: act.HandOver) -> None:
+        task.reason = action.reason.value
+        resume = self._resume_point(task, action, action.to_engine)
+        if resume is None:
+            return
+        if not action.is_race:
+            task.run.live = None
+        self._start_standby(task, action, resume)
+
+    def _resume_point(self, task: Task, action: act.Dispatch | act.HandOver, engine: EngineName) -> ResumePoint | None:
+        """Where `engine` goes on; None if nothing is left to say: the job is over then."""
+        resume = find_resume(task.run, self._voices.info(engine).text_form == "raw")
+        if not resume.is_nothing_left:
+            return resume
+        for attempt in list(task.attempts.values()):
+            self._attempts.stop(task, attempt)
+        task.run.close()
+        self._attempts.complete(task)
+        now = self._clock.now()
+        self._scheduler.started(action.job_id, action.worker_id, now)
+        self._scheduler.finished(action.job_id, engine, 0.0, now)
+        return None
+
+    def _start_standby(self, task: Task, action: act.Dispatch | act.HandOver, resume: ResumePoint) -> None:
+        attempt = self._attempts.new(task, action, start=resume.character)
+        task.run.stand_by(attempt, resume)
+        self._attempts.start(task, attempt, action.deadline)
+
+    def _settle(self, task: Task, action: act.Settle) -> None:
+        run = task.run
+        winner = next((a for a in run.standbys if a.engine == action.engine), None)
+        for attempt in [a for a in (run.live, *run.standbys) if a is not None and a.engine != action.engine]:
+            if attempt.is_running:
+                self._attempts.stop(task, attempt)
+        if winner is not None and winner.state is not AttemptState.WAITING:
+            self._attempts.promote(task, winner)
+        elif winner is not None:
+            run.live = None  # its first sound makes it live
+        elif run.live is not None and run.live.engine == action.engine:
+            run.keep_live()
+        if run.is_complete:
+            self._attempts.complete(task)
+        task.stream.listener.nudge()
+
+    def _cancel(self, task: Task, action: act.CancelJob) -> None:
+        attempt = task.by_engine(action.engine)
+        if attempt is not None:
+            self._attempts.stop(task, attempt)
+        if action.reason is act.Reason.STICKY:
+            task.run.restart()
+
+    def _change_quality(self, task: Task, action: act.ChangeQuality) -> None:
+        attempt = task.by_engine(action.engine)
+        if attempt is not None:
+            self._attempts.adjust(task, attempt, action.level)
+
+    def _shed(self, action: act.Shed) -> None:
+        stream = self._streams.get(action.stream_id)
+        if stream is not None:
+            metrics.shed.labels(action.reason.value).inc()
+            stream.listener.fail(Overloaded(f"no capacity: {action.reason.value}", retry_after_ms=action.retry_after_ms))
