@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from realtime.app import installed_chain, worker_specs
-from realtime.config import load
+from realtime.config import Settings, load
 from realtime.scheduling.admission import HEADROOM
 from realtime.types import Priority
-from realtime.workers.interface import WorkerSpec, WorkerStatus
+from realtime.workers.interface import WorkerStatus
 from realtime.workers.pool import Pool
 
 
@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
     chain = tuple(options.engines.split(",")) if options.engines else settings.chain or installed_chain(settings)
     console = Console()
     with console.status("starting one worker of each engine and measuring it"):
-        workers = anyio.run(_measure, worker_specs(settings, chain), chain)
+        workers = anyio.run(measured_workers, settings, chain)
     table = Table("engine", "level", "RTF", "first chunk", "cores", "streams at once", "memory")
     for worker in workers:
         for cores in sorted({int(word) for word in options.cores.split(",")}):
@@ -78,7 +78,9 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-async def _measure(specs: Sequence[WorkerSpec], chain: Sequence[str]) -> list[WorkerStatus]:
-    async with Pool(specs) as pool:
+async def measured_workers(settings: Settings, chain: Sequence[str]) -> list[WorkerStatus]:
+    """One worker of each engine, started, warmed up and measured; in the order of `chain`. They are gone when this returns."""
+    async with Pool(worker_specs(settings, tuple(chain))) as pool:
         await pool.wait_ready(chain, 600)
-        return [worker for worker in pool.workers() if worker.is_ready]
+        ready = [worker for worker in pool.workers() if worker.is_ready]
+    return [next(worker for worker in ready if worker.engine == engine) for engine in chain]

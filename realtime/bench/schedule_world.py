@@ -1,7 +1,7 @@
 """A simulated world for the scheduler: engines with rates, listeners, Poisson arrivals. A discrete-event simulation, no clock.
 
-Engines make sound in chunks that grow (0.25 s to 0.6 s); each takes RTF * crowding * noise. Noise is lognormal (sigma 0.15),
-so one chunk in a hundred takes 1.4 times as long as expected.
+Engines make sound in chunks that grow (`EngineModel`); each takes RTF * crowding * noise. Noise is lognormal (sigma 0.15), so one chunk
+in a hundred takes 1.4 times as long as expected.
 """
 
 from __future__ import annotations
@@ -10,35 +10,45 @@ import heapq
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Protocol
 
 from realtime.scheduling.budget import profile
 from realtime.scheduling.cards import LevelRate, WorkerCard
 from realtime.types import Budget, Priority
 
-FIRST_CHUNK_S, LONGEST_CHUNK_S = 0.25, 0.6
 STEP_S = 0.05  # what engines aim at (engines/base.py)
 NOISE = 0.15
 
 
 @dataclass(frozen=True, slots=True)
 class EngineModel:
-    """How the workers of one engine behave. `rates` from best to fastest, for a job alone on a worker."""
+    """How the workers of one engine behave. `rates` from best to fastest, for a job alone on a worker. A chunk is `first_sound_s` long
+    plus `growth` times what there is already, at most `longest_chunk_s`."""
 
     name: str
     workers: int
     capacity: int
     rates: dict[str, LevelRate]
+    first_sound_s: float = 0.25
+    growth: float = 0.25
+    longest_chunk_s: float = 0.6
 
     def cards(self) -> list[WorkerCard]:
         """One card per worker."""
         return [WorkerCard(f"{self.name}-{k}", self.name, self.capacity, self.rates) for k in range(self.workers)]
 
-    def throughput(self, level: str) -> float:
-        """Seconds of sound per second of all workers at `level`, as full as leaves everyone faster than speech."""
-        rate = self.rates[level]
+    def rated(self) -> float:
+        """Seconds of sound per second of all workers at the fastest level, each as full as leaves everyone faster than speech; of an
+        engine that is slower than speech even alone, one job at a time."""
+        rate = tuple(self.rates.values())[-1]
         jobs = next((n for n in range(self.capacity, 1, -1) if rate.rtf * (1 + rate.crowding * (n - 1)) <= 0.9), 1)
         return self.workers * jobs / (rate.rtf * (1 + rate.crowding * (jobs - 1)))
+
+    def at_most(self) -> float:
+        """Seconds of sound per second that nothing can exceed: every worker as full as yields most, however late each job is."""
+        rate = tuple(self.rates.values())[-1]
+        return self.workers * max(n / (rate.rtf * (1 + rate.crowding * (n - 1))) for n in range(1, self.capacity + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +78,35 @@ class SimRun:
     is_alive: bool = True
 
 
+class Policy(Protocol):
+    """Who runs the world: told what happens, starts and cancels runs."""
+
+    def arrive(self, offer: Offer) -> None:
+        """An utterance asks to begin."""
+
+    def chunk(self, run: SimRun) -> None:
+        """A run made sound."""
+
+    def done(self, run: SimRun) -> None:
+        """A run is complete."""
+
+    def lost(self, worker_id: str, runs: list[SimRun]) -> None:
+        """A worker died with these runs."""
+
+    def back(self, worker_id: str) -> None:
+        """A worker was replaced."""
+
+
 class World:
-    """Time, workers and their work. Give `on_chunk(run)`, `on_done(run)`, `on_lost(worker_id, runs)`."""
+    """Time, workers and their work. Set `policy` before `run`."""
+
+    policy: Policy
 
     def __init__(self, engines: list[EngineModel], seed: int) -> None:
         self.now = 0.0
         self.random = random.Random(seed)
         self.engines = {engine.name: engine for engine in engines}
         self.runs: dict[str, list[SimRun]] = {card.id: [] for engine in engines for card in engine.cards()}
-        self.on_chunk: Callable[[SimRun], None] = lambda run: None
-        self.on_done: Callable[[SimRun], None] = lambda run: None
-        self.on_lost: Callable[[str, list[SimRun]], None] = lambda worker_id, runs: None
-        self.on_back: Callable[[str], None] = lambda worker_id: None
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
 
@@ -111,13 +138,13 @@ class World:
         lost, self.runs[worker_id] = self.runs[worker_id], []
         for run in lost:
             run.is_alive = False
-        self.on_lost(worker_id, lost)
-        self.at(self.now + away_s, lambda: self.on_back(worker_id))
+        self.policy.lost(worker_id, lost)
+        self.at(self.now + away_s, lambda: self.policy.back(worker_id))
 
     def _next_chunk(self, run: SimRun) -> None:
-        rate = self.engines[run.engine].rates[run.level]
-        growing_s = FIRST_CHUNK_S + 0.25 * run.made_s
-        chunk_s = min(growing_s, LONGEST_CHUNK_S, run.left_s - run.made_s)
+        engine = self.engines[run.engine]
+        rate = engine.rates[run.level]
+        chunk_s = min(engine.first_sound_s + engine.growth * run.made_s, engine.longest_chunk_s, run.left_s - run.made_s)
         mates = [mate for mate in self.runs[run.worker_id] if mate is not run]
         if run.made_s == 0:  # engines take the most urgent job first: it waits for the step under way and for other first chunks
             wait_s = self.random.uniform(0, STEP_S) if mates else 0.0
@@ -134,35 +161,27 @@ class World:
         is_done = run.made_s >= run.left_s - 1e-9
         if is_done:
             self.cancel(run)
-        self.on_chunk(run)
+        self.policy.chunk(run)
         if is_done:
-            self.on_done(run)
+            self.policy.done(run)
         elif run.is_alive:
             self._next_chunk(run)
 
 
-@dataclass(slots=True)
-class Mix:
-    """Who calls: share of utterances by kind."""
-
-    shares: dict[str, float] = field(default_factory=lambda: {"ivr": 0.5, "chatbot": 0.4, "batch": 0.1})
+SHARES = {"ivr": 0.5, "chatbot": 0.4, "batch": 0.1}  # who calls: share of utterances by kind (guess)
+LENGTHS = {"ivr": (1, 3), "chatbot": (2, 6), "batch": (4, 12)}  # segments per utterance (guess: prompts, replies, paragraphs)
 
 
-def offers(rate_s: float, duration_s: float, seed: int, mix: Mix | None = None) -> list[Offer]:
+def offers(rate_s: float, duration_s: float, seed: int) -> list[Offer]:
     """Poisson arrivals that ask for `rate_s` seconds of sound per second."""
     rng = random.Random(seed)
-    shares = (mix or Mix()).shares
-    kinds = list(shares)
-    mean_s = sum(share * _mean_length(kind) for kind, share in shares.items())
+    mean_s = sum(share * _mean_length(kind) for kind, share in SHARES.items())
     found: list[Offer] = []
     at = 0.0
     while (at := at + rng.expovariate(rate_s / mean_s)) < duration_s:
-        kind = rng.choices(kinds, [shares[k] for k in kinds])[0]
+        kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
         found.append(_offer(f"{kind}-{len(found)}", at, kind, rng))
     return found
-
-
-LENGTHS = {"ivr": (1, 3), "chatbot": (2, 6), "batch": (4, 12)}  # segments per utterance (guess: prompts, replies, paragraphs)
 
 
 def _mean_length(kind: str) -> float:
@@ -176,3 +195,8 @@ def _offer(name: str, at: float, kind: str, rng: random.Random) -> Offer:
     pace_s = rng.uniform(0.3, 1.2) if kind == "chatbot" else 0.0  # a language model writes a clause in about a second
     chosen = profile(kind)
     return Offer(name, at, kind, chosen.priority, chosen.budget, segments, tuple(k * pace_s for k in range(count)))
+
+
+def mean_offer_s() -> float:
+    """Seconds of sound of an utterance, on average."""
+    return sum(share * _mean_length(kind) for kind, share in SHARES.items())
