@@ -20,7 +20,7 @@ MAX_STEPS = 100_000  # a sentence of three seconds takes tens; more means that t
 
 
 def warm_up(engine: Engine, clock: Clock, is_measured: bool, budget_s: float, tell: Callable[[str], None]) -> dict[str, LevelRate]:
-    """Rates by quality level, from the fastest level up until the budget is spent; levels not reached are absent.
+    """Rates by quality level, best first. Measured from the fastest level up until the budget is spent; levels not reached are absent.
 
     Raises `EngineFailed` if the sentence can't be spoken.
     """
@@ -38,7 +38,7 @@ def warm_up(engine: Engine, clock: Clock, is_measured: bool, budget_s: float, te
             break
         tell(f"measuring level {level.name}")
         rates[level.name] = measure(engine, clock, level.name)
-    return rates
+    return {level.name: rates[level.name] for level in info.levels if level.name in rates}
 
 
 def with_rates(info: EngineInfo, rates: dict[str, LevelRate]) -> EngineInfo:
