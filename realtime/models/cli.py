@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -14,8 +15,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from realtime.config import load
 from realtime.errors import BadOption, ModelMissing, RealtimeError
 from realtime.models import engines, manifest
-from realtime.models.hubs import HUBS, RemoteRepo, open_hub
-from realtime.models.pull import download, wanted_files
+from realtime.models.hubs import HUBS, Hub, RemoteFile, RemoteRepo, open_hub
+from realtime.models.pull import check_room, download, wanted_files
 from realtime.models.store import Store
 
 Count = Callable[[int], None]
@@ -87,24 +88,46 @@ def store_of(arguments: argparse.Namespace) -> Store:
 def _pull(arguments: argparse.Namespace) -> int:
     store = store_of(arguments)
     model = _published(arguments.engine, arguments.name)
-    snapshots: dict[str, Path] = {}
-    for wanted in model.repos:
+    found: list[Found] = []
+    for wanted in model.repos:  # all questions before the first of many gigabytes
         hub = open_hub(arguments.hub or wanted.hub, arguments.endpoint)
         remote = hub.describe(wanted.repo, arguments.revision or wanted.revision)
         _agree(store, f"{hub.name}:{wanted.repo}", remote, arguments.accept_licence)
-        folder = store.snapshot(hub.name, wanted.repo, remote.revision)
         files = wanted_files(remote.files, wanted.patterns)
-        print(f"{wanted.repo} at {remote.revision} from {hub.name}: {len(files)} files, {sum(f.size for f in files) / 1e6:.1f} MB")
-        with _bar(wanted.repo, sum(f.size for f in files)) as count:
-            for file in files:
-                download(hub, file, folder, count)
-        snapshots[wanted.repo] = folder
+        found.append(Found(wanted.repo, hub, remote, files, store.snapshot(hub.name, wanted.repo, remote.revision)))
+    check_room(store.root, [(one.folder, file) for one in found for file in one.files])
+    for one in found:
+        size = sum(f.size for f in one.files)
+        print(f"{one.repo} at {one.remote.revision} from {one.hub.name}: {len(one.files)} files, {size / 1e6:.1f} MB")
+        with _bar(one.repo, size) as count:
+            for file in one.files:
+                download(one.hub, file, one.folder, count)
+    snapshots = {one.repo: one.folder for one in found}
     print("downloaded to " + ", ".join(str(folder) for folder in snapshots.values()))
     if arguments.no_export:
         return 0
-    for made in engines.export(arguments.engine, snapshots, store.root / arguments.engine, {"name": arguments.name}):
+    options = {"name": arguments.name and arguments.name.split("/")[-1], "licence": _licences(found)}
+    for made in engines.export(arguments.engine, snapshots, store.root / arguments.engine, options):
         print(f"exported {made}")
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A repository to be downloaded: what the hub says of it, the files wanted, and where they go."""
+
+    repo: str
+    hub: Hub
+    remote: RemoteRepo
+    files: list[RemoteFile]
+    folder: Path
+
+
+def _licences(found: Sequence[Found]) -> str:
+    """What the hub states, for the manifest: one licence as it is, several by repository."""
+    if len(found) == 1:
+        return found[0].remote.licence
+    return "; ".join(f"{one.repo}: {one.remote.licence}" for one in found)
 
 
 def _published(engine: str, name: str | None) -> engines.Published:

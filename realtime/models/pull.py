@@ -6,10 +6,12 @@ holds a file that is cut or wrong. A cut connection is taken up again at the byt
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import hashlib
 import http.client
 import os
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -38,6 +40,26 @@ def wanted_files(files: Iterable[RemoteFile], patterns: tuple[str, ...]) -> list
     return chosen
 
 
+def check_room(root: Path, files: Iterable[tuple[Path, RemoteFile]]) -> None:
+    """Raise `ModelMissing` if the disk lacks room for what is not there yet of `files` (folder and file)."""
+    missing = 0
+    for folder, file in files:
+        target = folder / file.path
+        have = max((path.stat().st_size for path in (target, part_of(target)) if path.is_file()), default=0)
+        missing += max(0, file.size - have)
+    root.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(root).free
+    if free < missing:
+        raise ModelMissing(
+            f"{root}: the download takes {missing / 1e9:.1f} GB, {free / 1e9:.1f} GB are free there; --dir takes another place"
+        )
+
+
+def part_of(target: Path) -> Path:
+    """Where a file lies while it is downloaded."""
+    return target.with_name(target.name + ".part")
+
+
 def download(
     hub: Hub, file: RemoteFile, folder: Path, progress: Progress = lambda count: None, wait: Callable[[float], None] = time.sleep
 ) -> Path:
@@ -50,7 +72,7 @@ def download(
         progress(target.stat().st_size)
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
+    part = part_of(target)
     if part.is_file():
         progress(part.stat().st_size)
     for _ in range(BAD_CHECKSUMS):
@@ -97,6 +119,8 @@ def _fetch(hub: Hub, file: RemoteFile, part: Path, progress: Progress, wait: Cal
                 raise ModelMissing(f"{file.url}: the hub answers {refused.code} {refused.reason}") from refused
             error = refused
         except (urllib.error.URLError, http.client.HTTPException, OSError) as broken:
+            if isinstance(broken, OSError) and broken.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise ModelMissing(f"{part}: the disk is full; what came is kept: free space, run the same command to go on") from broken
             error = broken
         stuck = 0 if part.is_file() and part.stat().st_size > before else stuck + 1
         if stuck >= ATTEMPTS:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from realtime.errors import BadOption, ModelMissing
 from realtime.models import cli
+from realtime.models.engines import Published, Repo
 from realtime.models.hubs import RemoteFile, open_hub
-from realtime.models.pull import download, wanted_files
+from realtime.models.pull import check_room, download, part_of, wanted_files
 
 BIG = "voices/v/am/ckpt/checkpoint_0.pth"
 
@@ -151,3 +154,60 @@ def test_progress_adds_up_to_the_size(hub: Any, tmp_path: Path) -> None:
     counted: list[int] = []
     download(client, file, tmp_path, counted.append, wait=lambda seconds: None)
     assert sum(counted) == file.size
+
+
+def test_the_hubs_licence_and_a_plain_name_go_to_the_export(
+    hub: Any, models_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: list[tuple[Any, ...]] = []
+
+    def export(engine: str, snapshots: dict[str, Path], out: Path, options: dict[str, Any]) -> list[Path]:
+        given.append((engine, dict(snapshots), out, dict(options)))
+        return [out / "made"]
+
+    monkeypatch.setattr("realtime.models.engines.export", export)
+    command = ["--dir", str(models_dir), "pull", "sambert", "owner/voice", "--hub", "modelscope", "--endpoint", hub.url, "--accept-licence"]
+    assert cli.main(command) == 0
+    ((engine, snapshots, out, options),) = given
+    assert (engine, snapshots, out) == ("sambert", {"owner/voice": snapshot(models_dir)}, models_dir / "sambert")
+    assert options == {"name": "voice", "licence": "Apache License 2.0"}
+    assert f"exported {models_dir / 'sambert' / 'made'}" in capsys.readouterr().out
+
+
+def test_licences_of_several_repositories_are_named_by_repository(hub: Any, models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = Published("two", (Repo("modelscope", "owner/voice", "", ("*.json",)), Repo("modelscope", "owner/voice", "v2", ("*.json",))))
+    monkeypatch.setattr("realtime.models.engines.published", lambda engine: (two,))
+    licences: list[object] = []
+    monkeypatch.setattr("realtime.models.engines.export", lambda *given: licences.append(given[-1]["licence"]) or [])
+    assert cli.main(["--dir", str(models_dir), "pull", "sambert", "--endpoint", hub.url, "--accept-licence"]) == 0
+    assert licences == ["owner/voice: Apache License 2.0; owner/voice: Apache License 2.0"]
+
+
+def test_room_on_the_disk_is_checked_before_the_first_byte(
+    hub: Any, models_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = len(hub.files[BIG])
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=size - 1))
+    assert pull(hub, models_dir, "--accept-licence") == 1
+    assert "the download takes 0.0 GB" in capsys.readouterr().err
+    assert not list(models_dir.glob(".snapshots/**/*"))
+    part = part_of(models_dir / BIG)
+    part.parent.mkdir(parents=True)
+    part.write_bytes(bytes(100))
+    check_room(models_dir, [(models_dir, RemoteFile(BIG, size, ""))])  # what is there already needs no room
+
+
+def test_a_disk_that_fills_up_is_said_at_once(hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("realtime.models.pull._fetch_once", full)
+    with pytest.raises(ModelMissing, match="the disk is full; what came is kept"):
+        download(open_hub("modelscope", hub.url), RemoteFile(BIG, 10, hub.url), tmp_path, wait=lambda seconds: pytest.fail("waited"))
+
+
+def test_no_download_begins_before_every_licence_is_accepted(hub: Any, models_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = Published("two", (Repo("modelscope", "owner/voice"), Repo("modelscope", "owner/absent")))
+    monkeypatch.setattr("realtime.models.engines.published", lambda engine: (two,))
+    assert cli.main(["--dir", str(models_dir), "pull", "sambert", "--endpoint", hub.url, "--accept-licence"]) == 1
+    assert not any("FilePath" in path for path, _ in hub.requests)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from realtime.models.engines import Published, Repo
 
-MAIN = ("config.yaml", "gpt.pth", "s2mel.pth", "bpe.model", "wav2vec2bert_stats.pt", "feat1.pt", "feat2.pt", "LICENSE*", "README.md")
+MAIN = (
+    *("config.yaml", "gpt.pth", "s2mel.pth", "bpe.model", "wav2vec2bert_stats.pt", "feat1.pt", "feat2.pt"),
+    *("*LICENSE*", "DISCLAIMER*", "README.md", "glossary.yaml"),
+    # copies bring the other repositories along in folders of their own
+    *(f"w2v-bert-2.0/{name}" for name in ("config.json", "preprocessor_config.json", "model.safetensors")),
+    *("*semantic_codec*.safetensors", "*campplus_cn_common.bin"),
+    *(f"bigvgan*/{name}" for name in ("config.json", "bigvgan_generator.pt", "LICENSE*")),
+    "hf_cache/*",
+)
 
 PUBLISHED = (
     Published(

@@ -18,9 +18,8 @@ from realtime.engines.indextts2.kernels.packing import Floats, Kind, Weight, pac
 from realtime.engines.indextts2.store import Tensors, folded
 
 NORM_EPS = 1e-5
-CONVS = (0, 3, 6, 9)
-"""Places of the convolutions in the official Sequential; each is followed by its norm and Mish."""
-LAST = 12
+PER_LAYER = 3
+"""A layer of the official Sequential is convolution, norm, Mish; a last convolution follows all layers."""
 
 
 @dataclass(slots=True)
@@ -28,11 +27,6 @@ class Norms:
     """Mean and deviation per GroupNorm. Empty: taken from the frames at hand, as the reference does. Filled: used as they are."""
 
     values: list[tuple[float, float]] = field(default_factory=list)
-
-    @property
-    def is_frozen(self) -> bool:
-        """Whether there is anything to use."""
-        return len(self.values) == len(CONVS)
 
 
 class Regulator:
@@ -49,8 +43,10 @@ class Regulator:
         self.projector = [(_f32(s2mel, f"gpt_layer.{i}.weight").T.copy(), _f32(s2mel, f"gpt_layer.{i}.bias")) for i in linears]
         part = "length_regulator"
         self.entry = (_f32(s2mel, f"{part}.content_in_proj.weight").T.copy(), _f32(s2mel, f"{part}.content_in_proj.bias"))
-        self.convs = [self._conv(s2mel, f"{part}.model.{i}") for i in (*CONVS, LAST)]
-        self.gains = [(_f32(s2mel, f"{part}.model.{i + 1}.weight"), _f32(s2mel, f"{part}.model.{i + 1}.bias")) for i in CONVS]
+        last = max(int(k.split(".")[2]) for k in s2mel if k.startswith(f"{part}.model."))
+        layers = range(0, last, PER_LAYER)
+        self.convs = [self._conv(s2mel, f"{part}.model.{i}") for i in (*layers, last)]
+        self.gains = [(_f32(s2mel, f"{part}.model.{i + 1}.weight"), _f32(s2mel, f"{part}.model.{i + 1}.bias")) for i in layers]
 
     @staticmethod
     def _conv(tensors: Tensors, name: str) -> Weight:
@@ -86,18 +82,18 @@ class Regulator:
             self.kernels.put(what, x, operand, pad)
             x = np.empty((count, w.n), dtype=np.float32)
             self.kernels.gemm(w, operand, x)
-            if i < len(CONVS):
+            if i < len(self.gains):
                 x = self._normed(x, i, norms)
                 what = MISH
         return x
 
     def _normed(self, x: Floats, i: int, norms: Norms | None) -> Floats:
-        if norms is not None and norms.is_frozen:
+        if norms is not None and i < len(norms.values):
             mean, deviation = norms.values[i]
         else:
             mean = float(x.mean(dtype=np.float64))
             deviation = float(np.sqrt(x.var(dtype=np.float64) + NORM_EPS))
-        if norms is not None and len(norms.values) == i:
+        if norms is not None and i == len(norms.values):
             norms.values.append((mean, deviation))
         gain, shift = self.gains[i]
         out: Floats = (x - np.float32(mean)) * (gain / np.float32(deviation)) + shift

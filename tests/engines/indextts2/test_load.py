@@ -318,6 +318,18 @@ class TestLayouts:
         (tiny_folder / "gpt").mkdir()  # such copies also hold the language model in another program's format
         self.check(Checkpoint(tiny_folder), tiny_parts)
 
+    def test_a_copy_that_nests_the_vocoder(self, tiny_folder: Path, tiny_parts: RandomParts) -> None:
+        nested = tiny_folder / "bigvgan" / "bigvgan_v2_22khz_80band_256x"
+        nested.parent.mkdir()
+        (tiny_folder / "hf_cache" / "bigvgan").rename(nested)
+        (nested / "LICENSE").write_text("MIT")
+        (tiny_folder / "LICENSE.txt").write_text("terms")
+        assert same(Checkpoint(tiny_folder).vocoder(), tiny_parts.vocoder())
+        assert Checkpoint(tiny_folder).layout.notices() == {
+            "LICENSE.txt": tiny_folder / "LICENSE.txt",
+            "LICENSE.bigvgan": nested / "LICENSE",
+        }
+
     def test_the_hub_cache(self, tiny_folder: Path, tiny_parts: RandomParts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def snapshot(repository: str) -> str:
             return f"../hub/models--{repository.replace('/', '--')}/snapshots/0123abcd"

@@ -50,9 +50,13 @@ class TestMisses:
         quantised[0, 0, 0] += 1e-3
         self.changed(stage, "quantized", quantised)
         assert parity(stage.parent) == 1
-        (line,) = [text for text in capsys.readouterr().out.splitlines() if "quantized" in text]
+        said = capsys.readouterr().out.splitlines()
+        (line,) = [text for text in said if " quantized " in text]
         assert "1.00e-03" in line
         assert line.endswith("MISS")
+        (summary,) = [text for text in said if "STAGE" in text]
+        assert "STAGE MISSED" in summary
+        assert "1.0e-03 of 1e-04 (quantized)" in summary
 
     def test_a_stage_of_unknown_name_is_one(self, stage: Path, capsys: pytest.CaptureFixture[str]) -> None:
         stage.rename(stage.parent / "codec9")

@@ -234,9 +234,9 @@ def _write_small(parts: Parts, work: Work) -> Figures:
     (work.folder / model_files.VOCABULARY).write_bytes(vocabulary)
     (work.folder / model_files.CONFIG).write_text(json.dumps(tables, default=dict, indent=1), encoding="utf-8")
     if isinstance(parts, Checkpoint):
-        extras = [p for p in (parts.layout.glossary(), *parts.layout.folder.glob("LICENSE*")) if p is not None]
-        for path in extras:
-            shutil.copyfile(path, work.folder / path.name)
+        glossary = parts.layout.glossary()
+        for name, path in (parts.layout.notices() | ({glossary.name: glossary} if glossary else {})).items():
+            shutil.copyfile(path, work.folder / name)
     return {}
 
 

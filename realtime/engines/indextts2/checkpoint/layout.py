@@ -46,7 +46,7 @@ CAMPPLUS = Auxiliary(
     "CAMPPlus speaker encoder", "funasr/campplus", "campplus_cn_common.bin", ("campplus_cn_common.bin", "campplus/campplus_cn_common.bin")
 )
 VOCODER_REPOSITORY = "nvidia/bigvgan_v2_22khz_80band_256x"
-VOCODER_FOLDERS = ("bigvgan", "bigvgan_v2_22khz_80band_256x")
+VOCODER_FOLDERS = ("bigvgan", "bigvgan_v2_22khz_80band_256x", "bigvgan/bigvgan_v2_22khz_80band_256x")
 VOCODER_WEIGHTS = "bigvgan_generator.pt"
 AUXILIARY_FOLDERS = ("hf_cache", ".")
 
@@ -93,6 +93,12 @@ class Layout:
         """The sentencepiece model."""
         name = self.config.section("dataset").text("bpe_model", "bpe.model") if "dataset" in self.config.table else "bpe.model"
         return self.own(name)
+
+    def notices(self) -> dict[str, Path]:
+        """Licence texts that go with what is exported, by the name to give them; the vocoder's maker has one of its own."""
+        own = {path.name: path for pattern in ("*LICENSE*", "DISCLAIMER*") for path in sorted(self.folder.glob(pattern))}
+        vocoder = self.vocoder(VOCODER_WEIGHTS).parent
+        return own | {f"{path.name}.bigvgan": path for path in sorted(vocoder.glob("LICENSE*")) if vocoder != self.folder}
 
     def glossary(self) -> Path | None:
         """The user's glossary, if there is one."""

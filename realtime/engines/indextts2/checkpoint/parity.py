@@ -43,7 +43,7 @@ BREAKS = (
 
 
 def parity(directory: Path | str) -> int:
-    """Run all stages under `directory` (or the one that it is) and print a line per tensor; 0 if all are within tolerance.
+    """Run all stages under `directory` (or the one that it is), print a line per tensor and one per stage; 0 if all are within tolerance.
 
     1 if any tensor misses, if a stored tensor was not compared, or if a stage folder could not be run or is of an unknown name.
     """
@@ -61,9 +61,12 @@ def parity(directory: Path | str) -> int:
             console.print(line(check))
         for problem in problems:
             console.print(f"{folder.name:15} {problem}  MISS")
+        console.print(summary(folder.name, done, problems))
         checks += len(done)
         failures += len(problems) + sum(not c.is_within for c in done)
-    console.print(f"{len(folders)} stages, {checks} comparisons, {failures} misses")
+    absent = [name for name in STAGES if name not in [folder.name for folder in folders]] if len(folders) > 1 else []
+    note = f"; this set has no {', '.join(absent)}" if absent else ""
+    console.print(f"{len(folders)} stages, {checks} comparisons, {failures} misses{note}")
     return 1 if failures else 0
 
 
@@ -93,6 +96,15 @@ def run_stage(folder: Path) -> tuple[list[Check], list[str]]:
             problems.append(f"not run: {type(error).__name__}: {str(error) or 'no reason given'}")
     problems += [f"{name}: stored but not compared" for name in stage.unused()]
     return stage.checks, problems if stage.checks else [*problems, "nothing was compared"]
+
+
+def summary(name: str, checks: list[Check], problems: list[str]) -> str:
+    """One line for a stage: for each runtime the error that comes nearest to its tolerance, or is furthest above it."""
+    by_runtime = {runtime: [c for c in checks if c.runtime == runtime] for runtime in dict.fromkeys(c.runtime for c in checks)}
+    worst = [max(found, key=lambda c: c.nearness) for found in by_runtime.values()]
+    figures = ", ".join(f"{c.runtime} {c.error:.1e} of {c.tolerance:.0e} ({c.tensor})" for c in worst)
+    misses = len(problems) + sum(not c.is_within for c in checks)
+    return f"{name:15} {'STAGE MISSED' if misses else 'STAGE OK'}: max abs error of tolerance: {figures or 'nothing compared'}"
 
 
 def line(check: Check) -> str:

@@ -93,10 +93,8 @@ def s2mel(stage: Stage) -> None:
         x, prompt, t, style, mu = (stage.input(f"dit_{name}").numpy() for name in ("x", "prompt_x", "t", "style", "mu"))
         stage.compare("dit_velocity", run("estimator", x=x, prompt=prompt, t=t, style=style, mu=mu)[0], DEEP, RUNTIME)
         mu, prompt, style, noise = (stage.input(f"cfm_{name}").numpy() for name in ("mu", "prompt", "style", "z"))
-        for name in stage.names("cfm_out_"):
-            match = re.fullmatch(r"cfm_out_s(\d+)_r(\d+)", name)
-            if match:
-                stage.compare(name, _solve(run, mu, prompt, style, noise, int(match[1]), int(match[2]) / 10), DEEP, RUNTIME)
+        for name, steps, rate in parity_sound.solver_runs(stage):
+            stage.compare(name, _solve(run, mu, prompt, style, noise, steps, rate), DEEP, RUNTIME)
 
 
 def _solve(

@@ -109,11 +109,9 @@ def s2mel(stage: Stage) -> None:
         velocity = drained(estimator.steps(np.ascontiguousarray(x.T), static, estimator.table(float(stage.input("dit_t")[b]))))
         stage.compare_part("dit_velocity", b, velocity.T, DEEP, runtime())
     mu, mel, style, noise = (stage.input(f"cfm_{name}")[0].numpy() for name in ("mu", "prompt", "style", "z"))
-    for name in stage.names("cfm_out_"):
-        match = re.fullmatch(r"cfm_out_s(\d+)_r(\d+)", name)
-        if match:
-            found = _solved(estimator, mu, mel, style, noise, Schedule(int(match[1]), int(match[2]) / 10))
-            stage.compare(name, np.pad(found.T, ((0, 0), (mel.shape[1], 0)))[None], DEEP, runtime())
+    for name, steps, rate in parity_sound.solver_runs(stage):
+        found = _solved(estimator, mu, mel, style, noise, Schedule(steps, rate))
+        stage.compare(name, np.pad(found.T, ((0, 0), (mel.shape[1], 0)))[None], DEEP, runtime())
 
 
 def _solved(estimator: Estimator, mu: Floats, prompt: Floats, style: Floats, noise: Floats, schedule: Schedule) -> Floats:

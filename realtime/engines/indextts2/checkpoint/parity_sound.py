@@ -97,12 +97,25 @@ def check_estimator(stage: Stage, module: S2Mel) -> None:
 
 
 def check_solver(stage: Stage, module: S2Mel) -> None:
-    """The Euler solver at each stored number of steps and guidance rate (`r7` is 0.7)."""
+    """The Euler solver at each stored number of steps and guidance rate."""
     mu, prompt, style, noise = (stage.input(f"cfm_{name}") for name in ("mu", "prompt", "style", "z"))
+    for name, steps, rate in solver_runs(stage):
+        stage.compare(name, module.cfm.solve(mu, prompt, style, noise, steps, rate), DEEP)
+
+
+def solver_runs(stage: Stage) -> list[tuple[str, int, float]]:
+    """Stored solver outputs with their steps and guidance rate: the rate as `cfm_runs` has it where it fits, else tenths (`r7` is 0.7)."""
+    stated = [(run.integer("steps"), run.number("cfg_rate")) for run in stage.config.sections("cfm_runs")]
+    runs = []
     for name in stage.names("cfm_out_"):
-        match = re.fullmatch(r"cfm_out_s(\d+)_r(\d+)", name)
+        match = re.fullmatch(r"cfm_out_s(\d+)_r([\d.]+)", name)
         if match:
-            stage.compare(name, module.cfm.solve(mu, prompt, style, noise, int(match[1]), int(match[2]) / 10), DEEP)
+            steps, digits = int(match[1]), match[2]
+            fitting = [
+                rate for count, rate in stated if count == steps and digits in (f"{10 * rate:g}", f"{100 * rate:g}", str(int(10 * rate)))
+            ]
+            runs.append((name, steps, fitting[0] if fitting else float(digits) / 10))
+    return runs
 
 
 def bigvgan(stage: Stage) -> None:
@@ -160,7 +173,7 @@ def features(stage: Stage) -> None:
         mel.integer("hop"),
         mel.integer("n_mels"),
         mel.number("fmin"),
-        None if fmax is None else float(fmax),
+        None if fmax in (None, "None") else mel.number("fmax"),
     )
     stage.compare("mel", log_mel(stage.input("wav22k").numpy(), config)[None], FRONT_END)
     wave = stage.input("wav16k").numpy()

@@ -66,6 +66,13 @@ class Section:
             raise self._wrong(name, "a list of lists", value)
         return tuple(Section({"row": row}, f"{self.path}.{name}[{i}]").integers("row") for i, row in enumerate(value))
 
+    def sections(self, name: str) -> tuple[Section, ...]:
+        """A list of tables; none if it is absent."""
+        value = self.table.get(name) or ()
+        if not isinstance(value, list | tuple):
+            raise self._wrong(name, "a list of tables", value)
+        return tuple(Section(row, f"{self.path}.{name}[{i}]") for i, row in enumerate(value))
+
     def only(self, name: str, supported: object, default: object = None) -> None:
         """Refuse a setting whose other values these modules do not implement."""
         value = self._value(name, supported if default is None else default)

@@ -38,6 +38,13 @@ class Check:
         """Whether it passed. Not a number never passes."""
         return self.error <= self.tolerance
 
+    @property
+    def nearness(self) -> float:
+        """Error as a share of the tolerance; infinite for any error of what must be identical, and for what is not a number."""
+        if self.is_within:
+            return self.error / self.tolerance if self.tolerance else 0.0
+        return float("inf")
+
 
 @dataclass(slots=True)
 class Stage:
