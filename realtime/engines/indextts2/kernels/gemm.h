@@ -12,6 +12,9 @@
  *
  * Instructions per 16 outputs and step: vfmadd (1 product), vdpbf16ps (2), vpdpbusd (4). A tile of 6 x 4 vectors keeps 24
  * accumulators in registers; a unit is one row block by 64 channels, whose weights (64..128 kB per K block) stay in L2.
+ *
+ * With few rows the weights come from memory and decide the time. Then a unit walks its panels one after the other, which is one
+ * contiguous stream, and asks for what lies AHEAD bytes on, past the caches that the sound stages use beside it (LOG).
  */
 enum { F32 = 0, BF16 = 1, Q8 = 2, Q4 = 3 };
 
@@ -30,6 +33,8 @@ typedef struct {
 
 #define ROW_BLOCK 96
 #define PANEL_MAX 4
+#define FEW_ROWS 8 /* a batch of decoding jobs: streamed */
+#define AHEAD 6144 /* bytes; measured with 2048 to 8192, see ops/LOG.md */
 #define ACCUMULATE 1 /* add to what `out` holds */
 #define GELU 2       /* the tanh approximation, after the bias */
 
@@ -42,12 +47,18 @@ static const int activation_bytes[4] = {4, 2, 1, 1};
     _Pragma("GCC unroll 12") for (int m = 0; m < MR; m++) \
         _Pragma("GCC unroll 4") for (int n = 0; n < NR; n++)
 
+/* Weights of a streamed tile, some time before they are needed. A hint only: the address may lie beyond the weights. */
+INLINE void ask_ahead(const int MR, const int NR, const void *weights) {
+    if (NR == 1 && MR <= FEW_ROWS) __builtin_prefetch((const char *)weights + AHEAD, 0, 0);
+}
+
 INLINE void tile_f32(const int MR, const int NR, const float *a, long lda, const float *b, long ldb, int k, float *c) {
     TILE_HEAD acc[m][n] = load(c + m * 64 + n * 16);
     for (int i = 0; i < k; i++) {
         v16 w[PANEL_MAX];
 #pragma GCC unroll 4
         for (int n = 0; n < NR; n++) w[n] = load(b + n * ldb + i * 16);
+        ask_ahead(MR, NR, b + i * 16);
 #pragma GCC unroll 12
         for (int m = 0; m < MR; m++) {
             v16 x = splat(a[m * lda + i]);
@@ -76,6 +87,7 @@ INLINE v16 dot_bf16(v16 acc, uint32_t pair, const uint16_t *w) {
 INLINE void tile_bf16(const int MR, const int NR, const uint16_t *a, long lda, const uint16_t *b, long ldb, int k, float *c) {
     TILE_HEAD acc[m][n] = load(c + m * 64 + n * 16);
     for (int i = 0; i < k; i += 2) {
+        ask_ahead(MR, NR, b + i * 16);
 #pragma GCC unroll 12
         for (int m = 0; m < MR; m++) {
             uint32_t pair;
@@ -126,6 +138,7 @@ INLINE void tile_q8(const int MR, const int NR, const int8_t *a, long lda, const
         i16 w[PANEL_MAX];
 #pragma GCC unroll 4
         for (int n = 0; n < NR; n++) memcpy(&w[n], b + n * ldb + i * 16, 64);
+        ask_ahead(MR, NR, b + i * 16);
 #pragma GCC unroll 12
         for (int m = 0; m < MR; m++) {
             uint32_t four;
@@ -139,13 +152,18 @@ INLINE void tile_q8(const int MR, const int NR, const int8_t *a, long lda, const
 
 INLINE void tile_q4(const int MR, const int NR, const int8_t *a, long lda, const uint8_t *b, long ldb, int k, const float *as,
                     const int32_t *sum, long lds, const uint16_t *ws, long ldws, float *c) {
-    i16 acc[12][PANEL_MAX];
+    const int two = MR * NR <= 4; /* sums of their own for the high halves: one chain per sum is too slow where there are few */
+    i16 acc[12][PANEL_MAX], more[4][PANEL_MAX];
 #pragma GCC unroll 12
     for (int m = 0; m < MR; m++)
 #pragma GCC unroll 4
-        for (int n = 0; n < NR; n++) acc[m][n] = (i16){0};
+        for (int n = 0; n < NR; n++) {
+            acc[m][n] = (i16){0};
+            if (two) more[m][n] = (i16){0};
+        }
     for (int i = 0; i < k; i += 8) {
         i16 low[PANEL_MAX], high[PANEL_MAX];
+        ask_ahead(MR, NR, b + i * 8);
 #pragma GCC unroll 4
         for (int n = 0; n < NR; n++) {
             i16 both;
@@ -159,9 +177,18 @@ INLINE void tile_q4(const int MR, const int NR, const int8_t *a, long lda, const
             memcpy(&first, a + m * lda + i, 4);
             memcpy(&second, a + m * lda + i + 4, 4);
 #pragma GCC unroll 4
-            for (int n = 0; n < NR; n++) acc[m][n] = dot_q8(dot_q8(acc[m][n], first, low[n]), second, high[n]);
+            for (int n = 0; n < NR; n++) {
+                acc[m][n] = dot_q8(acc[m][n], first, low[n]);
+                if (two) more[m][n] = dot_q8(more[m][n], second, high[n]);
+                else acc[m][n] = dot_q8(acc[m][n], second, high[n]);
+            }
         }
     }
+    if (two)
+#pragma GCC unroll 12
+        for (int m = 0; m < MR; m++)
+#pragma GCC unroll 4
+            for (int n = 0; n < NR; n++) acc[m][n] += more[m][n];
     group_end(MR, NR, acc, 8, as, sum, lds, ws, ldws, c);
 }
 
@@ -247,6 +274,12 @@ static void gemm_unit(void *arg, int unit) {
     int panel = (unit % g->groups) * PANEL_MAX;
     int panels = g->panels - panel < PANEL_MAX ? g->panels - panel : PANEL_MAX;
     memset(c, 0, sizeof(float) * 64 * rows);
+    if (g->rows <= FEW_ROWS && g->w->taps == 1) {
+        for (int n = 0; n < panels; n++)
+            for (int kb = 0; kb < g->w->k_pad / g->w->group; kb++) tiles_1(g, row, rows, panel + n, 0, kb, c + n * 16);
+        finish(g, c, row, rows, panel, panels);
+        return;
+    }
     for (int tap = 0; tap < g->w->taps; tap++)
         for (int kb = 0; kb < g->w->k_pad / g->w->group; kb++) {
             if (panels == 4) tiles_4(g, row, rows, panel, tap, kb, c);
@@ -257,7 +290,7 @@ static void gemm_unit(void *arg, int unit) {
     finish(g, c, row, rows, panel, panels);
 }
 
-/* For few rows a unit is one panel group anyway; for many, 96 rows by 64 channels. Call with the pool's lock held. */
+/* A unit is 96 rows by 64 channels. Call with the pool's lock held. */
 static void gemm(const weight_t *w, act_t in, float *out, const float *addend, long rows, long row_step, long dilation, long ldo,
                  int flags) {
     gemm_t g = {w, in, out, addend, rows, row_step, dilation, ldo, flags, (w->n_pad / 16 + PANEL_MAX - 1) / PANEL_MAX, w->n_pad / 16};
