@@ -85,6 +85,16 @@ def _add_serve(commands: Any) -> None:
     )
     networks.add_argument("--twilio-url", metavar="URL", help="the wss:// URL that Twilio was given (the signature covers it)")
     networks.add_argument("--audio-stream", metavar="HOST:PORT", help="listen for FreeSWITCH mod_audio_stream")
+    networks.add_argument(
+        "--audio-stream-json", action="store_true", help="mod_audio_stream: answer with streamAudio JSON, for builds without raw playback"
+    )
+    networks.add_argument(
+        "--audio-stream-lead-ms",
+        type=int,
+        default=40,
+        metavar="MS",
+        help="mod_audio_stream: sound sent ahead, which a barge-in may not be able to take back (default 40; more for a bad way there)",
+    )
     networks.add_argument("--no-sip", action="store_true", help="no SIP")
     limits = serve.add_argument_group("SIP limits")
     limits.add_argument("--max-calls", type=int, default=200, help="more are refused with 503 (default 200)")

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from realtime_ivr.call import Call, CallInfo, HangUpSide, HungUp, MarkHeard
 from realtime_ivr.pacer import Pacer
 from realtime_ivr.sounds import from_call
-from realtime_ivr.theirs import TheirPlayout
+from realtime_ivr.theirs import LEAD_S, TheirPlayout
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
@@ -37,10 +37,12 @@ OnCall = Callable[[Call], Awaitable[object]]
 class TheirClockCall(Call):
     """A call over a WebSocket whose network owns the clock. Subclasses say how a frame, a mark and a clear are written."""
 
-    def __init__(self, info: CallInfo, encoding: Codec, socket: ServerConnection, pacer: Pacer, *, has_marks: bool) -> None:
+    def __init__(
+        self, info: CallInfo, encoding: Codec, socket: ServerConnection, pacer: Pacer, *, has_marks: bool, lead_s: float = LEAD_S
+    ) -> None:
         super().__init__(info, encoding)
         self.socket = socket
-        self._theirs = TheirPlayout(encoding, has_marks=has_marks)
+        self._theirs = TheirPlayout(encoding, has_marks=has_marks, lead_s=lead_s)
         self._pacer = pacer
         pacer.add(self)
 

@@ -126,7 +126,9 @@ def _transports(arguments: argparse.Namespace, desk: Desk, pacer: Pacer) -> list
         token = _secret(arguments.twilio_token_file)
         found.append(TwilioTransport(*address(arguments.twilio), desk.serve, pacer, auth_token=token, public_url=arguments.twilio_url))
     if arguments.audio_stream:
-        found.append(AudioStreamTransport(*address(arguments.audio_stream), desk.serve, pacer))
+        lead_s = arguments.audio_stream_lead_ms / 1000
+        where = address(arguments.audio_stream)
+        found.append(AudioStreamTransport(*where, desk.serve, pacer, replies_json=arguments.audio_stream_json, lead_s=lead_s))
     if not found:
         raise BadOption("no network to take calls from: leave out --no-sip, or name --audiosocket, --twilio, ...")
     return found

@@ -1,6 +1,6 @@
 """Playing over a network that owns the clock: it queues what we send, plays it, and says by marks how far it is. `TheirPlayout` is pure.
 
-We send little ahead (`LEAD_S`), so that what is queued here can still be cut, and the position is known between two marks: it goes on
+We send little ahead (`lead_s`), so that what is queued here can still be cut, and the position is known between two marks: it goes on
 with the clock from the last mark, never beyond what was sent. Marks of before a `clear` come back at once and mean nothing: they carry
 their generation."""
 
@@ -14,7 +14,8 @@ from realtime_ivr.playout import Playout
 from realtime.types import Codec
 
 LEAD_S = 0.4
-"""Rides out the network's jitter on the way there. Guess; Twilio's own examples send whole files, Pipecat 20 ms at a time."""
+"""Rides out the network's jitter on the way there, where a `clear` takes back what is over there. Guess; Twilio's own examples send whole
+files, Pipecat 20 ms at a time."""
 MARK_SAMPLES = 5 * FRAME_SAMPLES
 """A mark every 100 ms."""
 
@@ -22,9 +23,10 @@ MARK_SAMPLES = 5 * FRAME_SAMPLES
 class TheirPlayout:
     """`due` gives frames to send now, `mark_due` a mark to send after them; `marked` takes a mark that came back. `now` in seconds."""
 
-    def __init__(self, encoding: Codec, *, has_marks: bool) -> None:
+    def __init__(self, encoding: Codec, *, has_marks: bool, lead_s: float = LEAD_S) -> None:
         self.queue = Playout(encoding)
         self._has_marks = has_marks
+        self._lead = max(FRAME_SAMPLES, round(lead_s * RATE))
         self._heard, self._heard_at = 0.0, 0.0  # position that is known, and when it was true
         self._generation = 0
         self._marked_at = 0  # position of the last mark sent
@@ -47,11 +49,11 @@ class TheirPlayout:
         return self.queue.end - self.heard(now)
 
     def due(self, now: float) -> list[bytes]:
-        """Frames to send in this tick."""
+        """Frames to send in this tick: never more than the lead is over there."""
         if self.heard(now) >= self.sent:  # silent until now: time does not count
             self._heard, self._heard_at = float(self.sent), now
         frames = []
-        while self.sent - self.heard(now) < LEAD_S * RATE and (frame := self.queue.next_frame()) is not None:
+        while self.sent + FRAME_SAMPLES - self.heard(now) <= self._lead and (frame := self.queue.next_frame()) is not None:
             frames.append(frame)
         return frames
 
