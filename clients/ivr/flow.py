@@ -1,4 +1,5 @@
-"""A flow file read, checked as a whole and rendered: every mistake at once, each with where it is and what would be right.
+"""A flow file read (TOML, or YAML by its ending), checked as a whole and rendered: every mistake at once, each with its line and field and
+what would be right.
 
 flow = load_flow(Path("menu.toml"))      # raises FlowError
 """
@@ -6,13 +7,13 @@ flow = load_flow(Path("menu.toml"))      # raises FlowError
 from __future__ import annotations
 
 import difflib
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from realtime_ivr.errors import FlowError
+from realtime_ivr.flow_lines import Lines, NotReadable, line_of, read_toml, read_yaml
 from realtime_ivr.flow_schema import BRACE, KINDS, VARIABLE, AnyStep, Ask, Collect, FlowTable, Set, Text, kind_of, targets, templates, texts
 from realtime_ivr.prompts import Manners
 from realtime_ivr.sounds import read_prompt
@@ -22,6 +23,8 @@ from realtime.errors import BadOption
 GIVEN = ("caller", "callee", "language", "heard", "unheard", "interrupted_by", "call")
 """Variables that are there without being set."""
 MAX_FILE_BYTES = 1 << 20
+Problem = tuple[tuple[str, ...], str]
+"""Which field, and what is wrong with it."""
 
 
 class Flow:
@@ -63,28 +66,33 @@ class Flow:
 
 
 def load_flow(path: Path) -> Flow:
-    """Read and check a TOML file. Raises `FlowError` with one line per mistake."""
+    """Read and check a file. Raises `FlowError` with one line per mistake."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise FlowError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB, that is no flow")
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        data, lines = (read_yaml if path.suffix in (".yaml", ".yml") else read_toml)(text)
     except OSError as error:
         raise FlowError(f"{path}: can't be read: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FlowError(f"{path}: not TOML: {error}") from None
-    return make_flow(data, path.parent, str(path))
+    except UnicodeDecodeError as error:
+        raise FlowError(f"{path}: not UTF-8 text: {error}") from None
+    except NotReadable as error:
+        raise FlowError(f"{path}: {error}") from None
+    return make_flow(data, path.parent, str(path), lines)
 
 
-def make_flow(data: Mapping[str, Any], folder: Path, name: str = "flow") -> Flow:
+def make_flow(data: Mapping[str, Any], folder: Path, name: str = "flow", lines: Lines | None = None) -> Flow:
     """The same from a table. Raises `FlowError`."""
     try:
         flow = Flow(FlowTable.model_validate(data), folder)
     except ValidationError as error:
-        raise FlowError("\n".join(f"{name}: {_sentence(problem, data)}" for problem in error.errors())) from None
-    problems = [*_wrong_targets(flow), *_wrong_templates(flow), *_wrong_values(flow)]
+        problems = [_sentence(problem, data) for problem in error.errors()]
+        problems += _also_wrong(data, folder, {tuple(map(str, problem["loc"])) for problem in error.errors()})
+        raise FlowError(_told(name, lines or {}, problems)) from None
+    problems = _wrong(flow, data)
     if problems:
-        raise FlowError("\n".join(f"{name}: {problem}" for problem in problems))
-    flow.warnings = [f"{name}: {warning}" for warning in [*_unreachable(flow), *_missing_languages(flow)]]
+        raise FlowError(_told(name, lines or {}, problems))
+    flow.warnings = _told(name, lines or {}, [*_unreachable(flow), *_missing_languages(flow)]).splitlines()
     return flow
 
 
@@ -101,22 +109,50 @@ def render(template: str, variables: Mapping[str, str]) -> str:
 # ---- the checks ----
 
 
-def _sentence(problem: Any, data: Mapping[str, Any]) -> str:
+def _told(name: str, lines: Lines, problems: Iterable[Problem]) -> str:
+    """One line per problem, in the order of the file, as compilers write them: `menu.toml:12: steps.main.next: ...`."""
+    found = [(line_of(lines, path), ".".join(path), text) for path, text in dict.fromkeys(problems)]
+    found.sort(key=lambda one: (one[0] is None, one[0] or 0))
+    return "\n".join(f"{name}{f':{line}' if line else ''}: {at}: {text}" for line, at, text in found)
+
+
+def _wrong(flow: Flow, data: Mapping[str, Any]) -> list[Problem]:
+    """What single fields do not show. `data`: the whole file, of which the flow may be the part without mistakes."""
+    return [*_wrong_targets(flow, list(_steps(data))), *_wrong_templates(flow, data), *_wrong_values(flow)]
+
+
+def _also_wrong(data: Mapping[str, Any], folder: Path, broken: set[tuple[str, ...]]) -> list[Problem]:
+    """The same for what is right in itself, so that not one kind of mistake hides the other."""
+    part = {name: value for name, value in data.items() if name == "steps" or not any(path[0] == name for path in broken)}
+    part["steps"] = {name: step for name, step in _steps(data).items() if not any(path[:2] == ("steps", name) for path in broken)}
+    try:
+        flow = Flow(FlowTable.model_validate({"name": "flow", "start": next(iter(part["steps"]), "?"), **part}), folder)
+    except ValidationError:
+        return []
+    return _wrong(flow, data)
+
+
+def _steps(data: Mapping[str, Any]) -> dict[str, Any]:
+    steps = data.get("steps")
+    return steps if isinstance(steps, dict) else {}
+
+
+def _sentence(problem: Any, data: Mapping[str, Any]) -> Problem:
     """One of pydantic's errors in words."""
     where = [str(part) for part in problem["loc"]]
     if len(where) > 2 and where[0] == "steps" and where[2] in KINDS:
         del where[2]  # the union's tag
-    at = ".".join(where)
+    at = tuple(where)
     if problem["type"] == "extra_forbidden":
-        step = data.get("steps", {}).get(where[1]) if len(where) > 1 else None
+        step = _steps(data).get(where[1]) if len(where) > 1 else None
         model = KINDS[kind_of(step)] if where[0] == "steps" else FlowTable
-        return f"{at}: there is no such field here{_meant(where[-1], list(model.model_fields))}"
+        return at, f"there is no such field here{_meant(where[-1], list(model.model_fields))}"
     if problem["type"] == "missing" and len(where) == 3 and where[2] == "say":
-        return f"steps.{where[1]}: says nothing about what to do; a step has one of {', '.join(KINDS)}"
+        return at[:2], f"says nothing about what to do; a step has one of {', '.join(KINDS)}"
     if problem["type"] == "missing":
-        return f"{at}: is missing"
+        return at, "is missing"
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{at}: {message[0].lower()}{message[1:]} (found {_short(problem['input'])})"
+    return at, f"{message[0].lower()}{message[1:]} (found {_short(problem['input'])})"
 
 
 def _short(value: Any) -> str:
@@ -129,40 +165,43 @@ def _meant(name: str, names: list[str]) -> str:
     return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(sorted(names))}"
 
 
-def _wrong_targets(flow: Flow) -> Iterator[str]:
-    names = list(flow.table.steps)
+def _wrong_targets(flow: Flow, names: list[str]) -> Iterator[Problem]:
     if flow.table.start not in names:
-        yield f"start: there is no step {flow.table.start!r}{_meant(flow.table.start, names)}"
+        yield ("start",), f"there is no step {flow.table.start!r}{_meant(flow.table.start, names)}"
     for name, step in flow.table.steps.items():
         for field, target in targets(step):
             if target not in names:
-                yield f"steps.{name}.{field}: there is no step {target!r}{_meant(target, names)}"
+                yield ("steps", name, *field.split(".", 1)), f"there is no step {target!r}{_meant(target, names)}"
 
 
-def _wrong_templates(flow: Flow) -> Iterator[str]:
+def _wrong_templates(flow: Flow, data: Mapping[str, Any]) -> Iterator[Problem]:
     known = {*GIVEN, *flow.table.variables, *(name for step in flow.table.steps.values() for name in _sets(step))}
+    for step in _steps(data).values():  # those with mistakes of their own set variables, too
+        table = step if isinstance(step, dict) else {}
+        known |= {str(table.get("into"))} | set(table["set"] if isinstance(table.get("set"), dict) else ())
     for name, step in flow.table.steps.items():
         for field, template in templates(step):
+            at = ("steps", name, *field.split(".", 1))
             for variable, _ in VARIABLE.findall(template):
                 if variable not in known:
-                    yield f"steps.{name}.{field}: nothing sets the variable {variable!r}{_meant(variable, sorted(known))}"
+                    yield at, f"nothing sets the variable {variable!r}{_meant(variable, sorted(known))}"
             if BRACE.search(VARIABLE.sub("", template)):
-                yield f"steps.{name}.{field}: a brace that belongs to no variable; write {{name}} or {{name:digits}}"
+                yield at, "a brace that belongs to no variable; write {name} or {name:digits}"
 
 
-def _wrong_values(flow: Flow) -> Iterator[str]:
+def _wrong_values(flow: Flow) -> Iterator[Problem]:
     for name, step in flow.table.steps.items():
         if isinstance(step, Collect) and step.least > step.most:
-            yield f"steps.{name}.least: {step.least} digits at least, but {step.most} at most"
+            yield ("steps", name, "least"), f"{step.least} digits at least, but {step.most} at most"
         path = flow.path(getattr(step, "prompt", None))
         if path is not None:
             try:
                 read_prompt(path)
             except BadOption as error:
-                yield f"steps.{name}.prompt: {error.message}"
+                yield ("steps", name, "prompt"), error.message
 
 
-def _unreachable(flow: Flow) -> Iterator[str]:
+def _unreachable(flow: Flow) -> Iterator[Problem]:
     seen, ahead = set(), [flow.table.start]
     while ahead:
         name = ahead.pop()
@@ -171,15 +210,15 @@ def _unreachable(flow: Flow) -> Iterator[str]:
             ahead += [target for _, target in targets(flow.table.steps[name])]
     for name in flow.table.steps:
         if name not in seen:
-            yield f"steps.{name}: nothing leads here"
+            yield ("steps", name), "nothing leads here"
 
 
-def _missing_languages(flow: Flow) -> Iterator[str]:
+def _missing_languages(flow: Flow) -> Iterator[Problem]:
     written = [(name, field, text) for name, step in flow.table.steps.items() for field, text in texts(step) if isinstance(text, dict)]
     languages = {language for _, _, text in written for language in text}
     for name, field, text in written:
         if missing := sorted(languages - set(text)):
-            yield f"steps.{name}.{field}: not written in {', '.join(missing)}; callers of that language hear another one"
+            yield ("steps", name, field), f"not written in {', '.join(missing)}; callers of that language hear another one"
 
 
 def _sets(step: AnyStep) -> list[str]:
