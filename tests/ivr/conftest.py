@@ -15,16 +15,29 @@ import urllib.error
 import urllib.request
 import wave
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from realtime_ivr.call import Call, CallInfo, Digit, Direction, HangUpSide, HungUp, MarkHeard
+from realtime_ivr.desk import Desk, DeskOptions
+from realtime_ivr.flow import Flow, make_flow
+from realtime_ivr.local_voice import LocalVoice
+from realtime_ivr.pacer import Pacer
 from realtime_ivr.playout import Playout
+from realtime_ivr.prompts import PromptStore
+from realtime_ivr.runner import Program
+from realtime_ivr.saying import Voices
+from realtime_ivr.service import Service
+from realtime_ivr.sip.agent import SipSettings
 from realtime_ivr.sounds import from_call
+from realtime_ivr.transports.sip import SipTransport
 
+from realtime.audio.g711 import MULAW_DECODE
 from realtime.types import Codec
 
 MODULES = "/usr/lib/baresip/modules"
@@ -316,3 +329,63 @@ class FakeCall(Call):
 def fake_call() -> Callable[..., FakeCall]:
     """`fake_call(encoding, tick_s)`, within a running loop."""
     return FakeCall
+
+
+# ---- an office that the phones call ----
+
+
+@dataclass
+class Office:
+    """An IVR that takes calls; what it sent, packet by packet, with times."""
+
+    desk: Desk
+    sip: SipTransport
+    records: Path
+    calls: list[Call] = field(default_factory=list)
+    sent: list[tuple[float, bytes]] = field(default_factory=list)
+
+    @property
+    def uri(self) -> str:
+        return f"sip:ivr@127.0.0.1:{self.sip.agent.port}"
+
+    async def over(self, count: int = 1, seconds: float = 20) -> list[dict[str, Any]]:
+        """The records, when so many calls are over."""
+        async with asyncio.timeout(seconds):
+            while self.desk.finished < count:
+                await asyncio.sleep(0.02)
+        return [json.loads(line) for line in self.records.read_text().splitlines()]
+
+    def sent_pcm(self) -> npt.NDArray[np.int16]:
+        return np.concatenate([MULAW_DECODE[np.frombuffer(frame, np.uint8)] for _, frame in self.sent])
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[Office]]:
+    """`async with office(program, url) as o`."""
+
+    @asynccontextmanager
+    async def start(program: Program | Flow | dict[str, Any], url: str, **options: Any) -> AsyncIterator[Office]:
+        if isinstance(program, dict):
+            program = make_flow(program, tmp_path)
+        voices = Voices(Service(url), PromptStore(), LocalVoice())
+        records = tmp_path / "calls.jsonl"
+        desk = Desk(voices, program, DeskOptions(records, **options))
+        await voices.service.start()
+
+        async def serve(call: Call) -> None:
+            opened.calls.append(call)
+            call.on_sent.append(lambda frame: opened.sent.append((time.monotonic(), frame)))
+            await desk.serve(call)
+
+        sip = SipTransport(SipSettings(port=0), serve, pacer=Pacer(), rtp_ports=(50000, 54000))
+        opened = Office(desk, sip, records)
+        await sip.start()
+        try:
+            yield opened
+        finally:
+            await sip.aclose()
+            await voices.service.aclose()
+            await voices.local.aclose()
+            assert not desk.calls and not sip.agent.legs, "a call leaked"
+
+    return start
