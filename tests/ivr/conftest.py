@@ -334,6 +334,60 @@ def fake_call() -> Callable[..., FakeCall]:
 # ---- an office that the phones call ----
 
 
+class Proxy:
+    """A wire to the service that can be cut and mended."""
+
+    def __init__(self, to_port: int) -> None:
+        self._to, self._server = to_port, None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self._held = asyncio.Event()
+        self._held.set()
+
+    async def mend(self) -> None:
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
+
+    async def cut(self) -> None:
+        """As a killed process: the port is closed, connections are reset."""
+        assert self._server is not None
+        self._server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def stall(self) -> None:
+        """Nothing passes any more, and nobody is told."""
+        self._held.clear()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there = await asyncio.open_connection("127.0.0.1", self._to)
+        self._writers |= {writer, there[1]}
+        for source, target in ((reader, there[1]), (there[0], writer)):
+            task = asyncio.create_task(self._pass(source, target))
+            self._tasks.add(task)
+
+    async def _pass(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(4096):
+                await self._held.wait()
+                target.write(data)
+                await target.drain()
+        except OSError:
+            pass
+        finally:
+            target.close()
+
+
+@pytest.fixture
+def wire_to() -> Callable[[str], Proxy]:
+    """`wire_to(service_url)`: a wire that is not mended yet."""
+    return lambda url: Proxy(int(url.rsplit(":", 1)[1]))
+
+
 @dataclass
 class Office:
     """An IVR that takes calls; what it sent, packet by packet, with times."""

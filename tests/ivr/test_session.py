@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,54 +25,6 @@ from realtime.wire.events import Word
 FAST = Manners(speed=2.0)
 SLOW = Manners("beacon-b")
 TEXT = "One two three four five six seven eight nine ten."
-
-
-class Proxy:
-    """A wire to the service that can be cut and mended."""
-
-    def __init__(self, to_port: int) -> None:
-        self._to, self._server = to_port, None
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
-        self._held = asyncio.Event()
-        self._held.set()
-
-    async def mend(self) -> None:
-        self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
-
-    async def cut(self) -> None:
-        """As a killed process: the port is closed, connections are reset."""
-        assert self._server is not None
-        self._server.close()
-        for writer in list(self._writers):
-            writer.transport.abort()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def stall(self) -> None:
-        """Nothing passes any more, and nobody is told."""
-        self._held.clear()
-
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there = await asyncio.open_connection("127.0.0.1", self._to)
-        self._writers |= {writer, there[1]}
-        for source, target in ((reader, there[1]), (there[0], writer)):
-            task = asyncio.create_task(self._pass(source, target))
-            self._tasks.add(task)
-
-    async def _pass(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        try:
-            while data := await source.read(4096):
-                await self._held.wait()
-                target.write(data)
-                await target.drain()
-        except OSError:
-            pass
-        finally:
-            target.close()
 
 
 @asynccontextmanager
@@ -134,9 +85,11 @@ async def test_a_voice_stops_it_only_where_it_may(service_url: str, fake_call: C
         assert not (await session.say(TEXT, interrupt=("voice",))).is_complete and session.interrupted_by == "voice"
 
 
-async def test_a_lost_service_goes_on_behind_the_last_word_and_the_call_stays_up(service_url: str, fake_call: Callable[..., Any]) -> None:
+async def test_a_lost_service_goes_on_behind_the_last_word_and_the_call_stays_up(
+    service_url: str, fake_call: Callable[..., Any], wire_to: Callable[[str], Any]
+) -> None:
     text = "One two three four five. Six seven eight nine. Ten."
-    proxy = Proxy(int(service_url.rsplit(":", 1)[1]))
+    proxy = wire_to(service_url)
     await proxy.mend()
     async with session_on(fake_call(tick_s=0.01), f"ws://127.0.0.1:{proxy.port}", manners=SLOW, budget_s=5) as session:
         saying = asyncio.create_task(session.say(text))
@@ -179,7 +132,7 @@ async def test_without_a_service_the_local_voice_speaks_sentence_by_sentence(fak
 
 
 async def test_a_service_that_stalls_in_mid_sentence_is_relieved_and_no_word_is_lost(
-    service_url: str, fake_call: Callable[..., Any]
+    service_url: str, fake_call: Callable[..., Any], wire_to: Callable[[str], Any]
 ) -> None:
     said_here: list[str] = []
 
@@ -189,7 +142,7 @@ async def test_a_service_that_stalls_in_mid_sentence_is_relieved_and_no_word_is_
             return np.zeros(800, np.int16)
 
     text = "One two three four five six. Seven eight nine ten eleven twelve."
-    proxy = Proxy(int(service_url.rsplit(":", 1)[1]))
+    proxy = wire_to(service_url)
     await proxy.mend()
     async with session_on(fake_call(tick_s=0.015), f"ws://127.0.0.1:{proxy.port}", manners=SLOW, budget_s=0.3) as session:
         session._voices.local = Spy()
