@@ -16,12 +16,14 @@ from realtime.audio.features import HOP_S, log_mel
 from realtime.engines.base import Chunk, Done, EngineEvent, EngineInfo, Job, PlanReply, PlanRequest, QualityLevel
 from realtime.engines.beacon.encoder import Encoder
 from realtime.engines.beacon.voices import BUILT_IN, BeaconVoice, voice_from
-from realtime.errors import BadOption, UnknownVoice
+from realtime.engines.checks import check_job, check_keys, check_options, check_speed, find_voice
+from realtime.engines.turns import Turns
+from realtime.errors import BadOption
 from realtime.types import JobId, Span, SpeechPlan, WordTime
 
 # every character sounds, so signs and blanks are words of their own: with the words' edges the place of each character is known
 WORDS = re.compile(r"[぀-ヿ㐀-鿿豈-﫿\U00020000-\U0003ffff]|[^\W぀-ヿ㐀-鿿豈-﫿\U00020000-\U0003ffff]+|[\s\S]")
-LEVEL_KEYS = {"name", "rate_factor", "first_chunk_ms", "description"}
+LEVEL_KEYS = ("name", "rate_factor", "first_chunk_ms", "description")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,7 @@ class BeaconOptions:
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> BeaconOptions:
         """Checked options. Raises `BadOption` for unknown keys and values out of range."""
-        if wrong := sorted(set(table) - set(cls.__slots__)):
-            raise BadOption(f"unknown option of engine beacon: {', '.join(wrong)}; there are: {', '.join(cls.__slots__)}")
+        check_keys("engine beacon", table, cls.__slots__)
         given = dict(table)
         if "voices" in given:
             given["voices"] = tuple(voice_from(entry) for entry in given["voices"])
@@ -54,19 +55,13 @@ class BeaconOptions:
         levels = given.get("levels") or [{"name": "standard", "rate_factor": factor, "first_chunk_ms": first_ms}]
         given["levels"] = tuple(_level(entry, factor, first_ms) for entry in levels)
         options = cls(**given)
-        if not options.voices or len({v.id for v in options.voices}) < len(options.voices):
-            raise BadOption("engine beacon needs at least one voice, and ids that differ")
-        if not 1.0 <= options.chunk_ms <= 10000.0:
-            raise BadOption(f"engine beacon: chunk_ms is 1..10000, not {options.chunk_ms}")
-        if not 1 <= options.capacity <= 1024:
-            raise BadOption(f"engine beacon: capacity is 1..1024, not {options.capacity}")
+        check_options("beacon", options.voices, options.chunk_ms, 1.0, options.capacity)
         return options
 
 
 def _level(entry: str | Mapping[str, Any], factor: float, first_ms: float) -> QualityLevel:
     table = {"name": entry} if isinstance(entry, str) else dict(entry)
-    if wrong := sorted(set(table) - LEVEL_KEYS):
-        raise BadOption(f"unknown option of a beacon level: {', '.join(wrong)}; there are: {', '.join(sorted(LEVEL_KEYS))}")
+    check_keys("a beacon level", table, LEVEL_KEYS)
     if "name" not in table:
         raise BadOption("a beacon level needs a name")
     rtf, first_s = float(table.get("rate_factor", factor)), float(table.get("first_chunk_ms", first_ms)) / 1000
@@ -110,7 +105,7 @@ class BeaconEngine:
     def __init__(self, options: BeaconOptions) -> None:
         self._options = options
         self._voices = {voice.id: voice for voice in options.voices}
-        self._speeches: dict[JobId, _Speech] = {}
+        self._turns: Turns[_Speech] = Turns()
         languages = tuple(dict.fromkeys(language for voice in options.voices for language in voice.languages))
         self.info = EngineInfo(
             name=options.name,
@@ -131,21 +126,14 @@ class BeaconEngine:
         voice = self._voice(job.voice)
         if job.language not in voice.languages:
             raise BadOption(f"beacon voice {voice.id} speaks {', '.join(voice.languages)}, not {job.language!r}")
-        if job.level and job.level not in {level.name for level in self.info.levels}:
-            raise BadOption(f"engine {self.info.name} has no quality level {job.level!r}")
-        if not 0 <= job.start <= len(job.text):
-            raise BadOption(f"start {job.start} is outside a text of {len(job.text)} characters")
-        if job.id in self._speeches:
-            raise BadOption(f"job {job.id!r} is running already")
-        _check_speed(job.speed)
-        self._speeches[job.id] = _Speech(job, voice)
+        check_job(self.info.name, job, [level.name for level in self.info.levels])
+        self._turns.add(job.id, _Speech(job, voice))
 
     def step(self) -> list[EngineEvent]:
         """One chunk of the job whose turn it is; with its last chunk comes its Done."""
-        if not self._speeches:
+        if (turn := self._turns.take()) is None:
             return []
-        job_id, speech = next(iter(self._speeches.items()))
-        del self._speeches[job_id]
+        job_id, speech = turn
         events: list[EngineEvent] = []
         if speech.encoder.total:
             length = max(1, round(speech.voice.sample_rate * self._options.chunk_ms / 1000))
@@ -153,12 +141,12 @@ class BeaconEngine:
         if speech.at >= speech.encoder.total:
             events.append(Done(job_id, speech.encoder.total))
         else:
-            self._speeches[job_id] = speech  # to the end of the round
+            self._turns.add(job_id, speech)
         return events
 
     def cancel(self, job_id: JobId) -> None:
         """Forget a job."""
-        self._speeches.pop(job_id, None)
+        self._turns.drop(job_id)
 
     def adjust(self, job_id: JobId, level: str) -> None:
         """Nothing to change in the sound: levels differ only in the pace, which the worker keeps."""
@@ -166,7 +154,7 @@ class BeaconEngine:
     def plan(self, request: PlanRequest) -> PlanReply:
         """Exact times of every character; the features are of the very sound."""
         voice = self._voice(request.voice)
-        _check_speed(request.speed)
+        check_speed(request.speed)
         encoder = Encoder(voice, request.text, request.speed)
         edges = encoder.boundaries / voice.sample_rate
         words = tuple(Span(*m.span()) for m in WORDS.finditer(request.text))
@@ -181,18 +169,10 @@ class BeaconEngine:
 
     def close(self) -> None:
         """Nothing to let go of."""
-        self._speeches.clear()
+        self._turns.clear()
 
     def _voice(self, voice_id: str) -> BeaconVoice:
-        try:
-            return self._voices[voice_id]
-        except KeyError:
-            raise UnknownVoice(f"engine {self.info.name} has no voice {voice_id!r}; it has {', '.join(self._voices)}") from None
-
-
-def _check_speed(speed: float) -> None:
-    if not 0.5 <= speed <= 2.0:  # also refuses not-a-number
-        raise BadOption(f"speed is 0.5..2, not {speed}")
+        return find_voice(self.info.name, self._voices, voice_id)
 
 
 def load(options: Mapping[str, Any]) -> BeaconEngine:

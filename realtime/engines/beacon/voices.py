@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
+from realtime.engines import checks
 from realtime.engines.base import VoiceInfo
 from realtime.engines.beacon.signal import BURST_S, LAYOUTS
 from realtime.errors import BadOption
@@ -66,20 +67,9 @@ BUILT_IN = (
 
 
 def voice_from(entry: str | Mapping[str, Any]) -> BeaconVoice:
-    """A voice from the settings: a built-in's id, or a table with an `id` and what differs from that built-in or the defaults.
+    """A voice from the settings: a built-in's id, or a table. Raises `BadOption` for unknown keys, ids and values out of range."""
+    return checks.voice_from("beacon", _with_tuples(entry), BeaconVoice, BUILT_IN)
 
-    Raises `BadOption` for unknown keys, ids and values out of range.
-    """
-    table: dict[str, Any] = {"id": entry} if isinstance(entry, str) else dict(entry)
-    known = {f.name for f in fields(BeaconVoice)}
-    if wrong := sorted(set(table) - known):
-        raise BadOption(f"unknown option of a beacon voice: {', '.join(wrong)}; there are: {', '.join(sorted(known))}")
-    if "id" not in table:
-        raise BadOption("a beacon voice needs an id")
-    base = next((voice for voice in BUILT_IN if voice.id == table["id"]), None)
-    if base is None and isinstance(entry, str):
-        raise BadOption(f"unknown beacon voice {entry!r}; there are: {', '.join(v.id for v in BUILT_IN)}")
-    if "languages" in table:
-        table["languages"] = tuple(table["languages"])
-    inherited = {} if base is None else {f.name: getattr(base, f.name) for f in fields(BeaconVoice)}
-    return BeaconVoice(**{**inherited, **table})
+
+def _with_tuples(entry: str | Mapping[str, Any]) -> str | Mapping[str, Any]:
+    return entry if isinstance(entry, str) or "languages" not in entry else {**entry, "languages": tuple(entry["languages"])}

@@ -14,11 +14,13 @@ from cachetools import LRUCache
 
 from realtime.audio.features import HOP_S, log_mel
 from realtime.engines.base import Chunk, Done, EngineEvent, EngineInfo, Job, PlanReply, PlanRequest, QualityLevel
+from realtime.engines.checks import check_job, check_keys, check_options, check_speed, find_voice
 from realtime.engines.espeak.clauses import Clause, is_speakable, readable, split_clauses
 from realtime.engines.espeak.library import Library
 from realtime.engines.espeak.render import ClauseSound, render_clause
 from realtime.engines.espeak.voices import BUILT_IN, LANGUAGES, EspeakVoice, voice_from
-from realtime.errors import BadOption, UnknownVoice
+from realtime.engines.turns import Turns
+from realtime.errors import BadOption
 from realtime.types import JobId, Span, SpeechPlan, WordTime
 
 CACHE_BYTES = 32 << 20  # six minutes of clauses
@@ -37,18 +39,12 @@ class EspeakOptions:
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> EspeakOptions:
         """Checked options. Raises `BadOption` for unknown keys and values out of range."""
-        if wrong := sorted(set(table) - set(cls.__slots__)):
-            raise BadOption(f"unknown option of engine espeak: {', '.join(wrong)}; there are: {', '.join(cls.__slots__)}")
+        check_keys("engine espeak", table, cls.__slots__)
         given = dict(table)
         if "voices" in given:
             given["voices"] = tuple(voice_from(entry) for entry in given["voices"])
         options = cls(**given)
-        if not options.voices or len({v.id for v in options.voices}) < len(options.voices):
-            raise BadOption("engine espeak needs at least one voice, and ids that differ")
-        if not 10.0 <= options.chunk_ms <= 10000.0:
-            raise BadOption(f"engine espeak: chunk_ms is 10..10000, not {options.chunk_ms}")
-        if not 1 <= options.capacity <= 1024:
-            raise BadOption(f"engine espeak: capacity is 1..1024, not {options.capacity}")
+        check_options("espeak", options.voices, options.chunk_ms, 10.0, options.capacity)
         return options
 
 
@@ -93,7 +89,7 @@ class EspeakEngine:
         self._options = options
         self._library = library
         self._voices = {voice.id: voice for voice in options.voices}
-        self._speeches: dict[JobId, _Speech] = {}
+        self._turns: Turns[_Speech] = Turns()
         self._made: LRUCache[Any, ClauseSound] = LRUCache(CACHE_BYTES, getsizeof=lambda sound: sound.samples.nbytes + 1000)
         for voice in options.voices:
             for language in LANGUAGES:
@@ -113,20 +109,14 @@ class EspeakEngine:
     def start(self, job: Job) -> None:
         """Take a job. Raises `UnknownVoice`, or `BadOption` for a language, level, start or speed it doesn't have."""
         voice = self._check(job.voice, job.language, job.speed)
-        if job.level and job.level != "standard":
-            raise BadOption(f"engine espeak has no quality level {job.level!r}")
-        if not 0 <= job.start <= len(job.text):
-            raise BadOption(f"start {job.start} is outside a text of {len(job.text)} characters")
-        if job.id in self._speeches:
-            raise BadOption(f"job {job.id!r} is running already")
-        self._speeches[job.id] = _Speech(job, voice)
+        check_job(self.info.name, job, ["standard"])
+        self._turns.add(job.id, _Speech(job, voice))
 
     def step(self) -> list[EngineEvent]:
         """One clause made, if need be, and one chunk given, for the job whose turn it is."""
-        if not self._speeches:
+        if (turn := self._turns.take()) is None:
             return []
-        job_id, speech = next(iter(self._speeches.items()))
-        del self._speeches[job_id]
+        job_id, speech = turn
         events: list[EngineEvent] = []
         if speech.clauses and (speech.sound is None or speech.given >= len(speech.sound.samples)):
             speech.clause, speech.given = speech.clauses.pop(), 0
@@ -137,12 +127,12 @@ class EspeakEngine:
         if speech.is_over:
             events.append(Done(job_id, speech.total))
         else:
-            self._speeches[job_id] = speech  # to the end of the round
+            self._turns.add(job_id, speech)
         return events
 
     def cancel(self, job_id: JobId) -> None:
         """Forget a job."""
-        self._speeches.pop(job_id, None)
+        self._turns.drop(job_id)
 
     def adjust(self, job_id: JobId, level: str) -> None:
         """There is only one level."""
@@ -172,18 +162,14 @@ class EspeakEngine:
 
     def close(self) -> None:
         """Let the library go."""
-        self._speeches.clear()
+        self._turns.clear()
         self._library.close()
 
     def _check(self, voice_id: str, language: str, speed: float) -> EspeakVoice:
         if language not in LANGUAGES:
-            raise BadOption(f"engine espeak speaks {', '.join(LANGUAGES)}, not {language!r}")
-        if not 0.5 <= speed <= 2.0:  # also refuses not-a-number
-            raise BadOption(f"speed is 0.5..2, not {speed}")
-        try:
-            return self._voices[voice_id]
-        except KeyError:
-            raise UnknownVoice(f"engine espeak has no voice {voice_id!r}; it has {', '.join(self._voices)}") from None
+            raise BadOption(f"engine {self.info.name} speaks {', '.join(LANGUAGES)}, not {language!r}")
+        check_speed(speed)
+        return find_voice(self.info.name, self._voices, voice_id)
 
     def _sound(self, voice: EspeakVoice, language: str, speed: float, text: str, clause: Clause) -> ClauseSound:
         written = text[clause.start : clause.end]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
+from realtime.engines import checks
 from realtime.engines.base import VoiceInfo
 from realtime.errors import BadOption
 from realtime.types import EngineName
@@ -58,18 +59,5 @@ BUILT_IN = (
 
 
 def voice_from(entry: str | Mapping[str, Any]) -> EspeakVoice:
-    """A voice from the settings: a built-in's id, or a table with an `id` and what differs from that built-in or the defaults.
-
-    Raises `BadOption` for unknown keys, ids and values out of range.
-    """
-    table: dict[str, Any] = {"id": entry} if isinstance(entry, str) else dict(entry)
-    known = {f.name for f in fields(EspeakVoice)}
-    if wrong := sorted(set(table) - known):
-        raise BadOption(f"unknown option of an espeak voice: {', '.join(wrong)}; there are: {', '.join(sorted(known))}")
-    if "id" not in table:
-        raise BadOption("an espeak voice needs an id")
-    base = next((voice for voice in BUILT_IN if voice.id == table["id"]), None)
-    if base is None and isinstance(entry, str):
-        raise BadOption(f"unknown espeak voice {entry!r}; there are: {', '.join(v.id for v in BUILT_IN)}")
-    inherited = {} if base is None else {f.name: getattr(base, f.name) for f in fields(EspeakVoice)}
-    return EspeakVoice(**{**inherited, **table})
+    """A voice from the settings: a built-in's id, or a table. Raises `BadOption` for unknown keys, ids and values out of range."""
+    return checks.voice_from("espeak", entry, EspeakVoice, BUILT_IN)

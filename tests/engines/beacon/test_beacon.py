@@ -228,7 +228,7 @@ class TestTheEngine:
         [
             ({"chunks_ms": 5}, "unknown option of engine beacon: chunks_ms"),
             ({"voices": ["nobody"]}, "unknown beacon voice 'nobody'"),
-            ({"voices": [{"id": "x", "pitch": 3}]}, "unknown option of a beacon voice: pitch"),
+            ({"voices": [{"id": "x", "pitch": 3}]}, "unknown option of a voice of beacon: pitch"),
             ({"voices": []}, "at least one voice"),
             ({"levels": [{"name": "fast", "rtf": 1}]}, "unknown option of a beacon level: rtf"),
             ({"voices": [{"id": "x", "tempo": 3}]}, "tempo"),
