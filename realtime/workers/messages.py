@@ -3,14 +3,13 @@
 On the wire: `<header length u32><payload length u32><header: msgpack list [type, fields...]><payload: raw PCM or features>`,
 little endian. A chunk is one header of some 60 bytes and its samples as they lie in memory: one gathered write, no copy on the
 way out. Limits are stated below; a header or payload beyond them means that the peer is garbled.
-Long because both directions and their bytes belong on one page.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
@@ -25,12 +24,11 @@ from realtime.engines.base import (
     Job,
     PlanReply,
     PlanRequest,
-    QualityLevel,
-    VoiceInfo,
 )
 from realtime.errors import ServiceError
-from realtime.types import Emotion, JobId, Span, SpeechPlan, WordTime
-from realtime.workers.interface import Fault, FaultKind, LevelRate
+from realtime.types import JobId, Span, SpeechPlan, WordTime
+from realtime.workers.interface import Fault, LevelRate
+from realtime.workers.tables import from_table, to_table
 
 MAX_HEADER = 4 << 20  # bytes; a plan of 100,000 characters is under 2 MB
 MAX_PAYLOAD = 64 << 20  # bytes; five minutes of float32 at 48 kHz
@@ -210,14 +208,14 @@ def _to_fields(message: Message, pcm: str) -> tuple[list[Any], Payload]:
         case PlanAnswer(reply=PlanReply() as reply):
             return _plan_fields(message.number, reply)
         case _:
-            return [_NAMES[type(message)], asdict(message)], b""
+            return [_NAMES[type(message)], to_table(message)], b""
 
 
 def _chunk_fields(chunk: Chunk, pcm: str) -> tuple[list[Any], Payload]:
-    if pcm == "s16":
-        samples: np.ndarray[Any, Any] = np.rint(np.clip(np.nan_to_num(chunk.samples), -1.0, 1.0) * 32767.0).astype("<i2")
-    else:
-        samples = np.ascontiguousarray(chunk.samples, dtype="<f4")
+    if pcm == "s16" and np.isfinite(chunk.samples).all():
+        samples: np.ndarray[Any, Any] = np.rint(np.clip(chunk.samples, -1.0, 1.0) * 32767.0).astype("<i2")
+    else:  # what is no number stays none, for the watchdog to find
+        pcm, samples = "f32", np.ascontiguousarray(chunk.samples, dtype="<f4")
     span = None if chunk.span is None else [chunk.span.start, chunk.span.end]
     words = [[w.span.start, w.span.end, w.start, w.end] for w in chunk.words]
     return ["chunk", chunk.job_id, chunk.sample_rate, pcm, span, words, chunk.at], samples.view(np.uint8).data if len(samples) else b""
@@ -242,7 +240,7 @@ class MessageReader:
 
     _held: bytearray = field(default_factory=bytearray)
 
-    def push(self, data: bytes | bytearray | memoryview) -> Iterator[Message]:
+    def push(self, data: bytes) -> Iterator[Message]:
         """The messages that `data` completes. Raises `Garbled`; the reader is of no use after that."""
         held = self._held
         held += data
@@ -266,7 +264,10 @@ class MessageReader:
 def _decode(header: bytes, payload: bytearray) -> Message:
     try:
         kind, *rest = msgpack.unpackb(header, unicode_errors="surrogatepass")
-        message: Message = _READERS[kind](rest, payload)
+        if (plain := _PLAIN.get(kind)) is not None:
+            (table,) = rest
+            return from_table(plain, table)
+        message: Message = _ROWS[kind](rest, payload)
         return message
     except (LookupError, TypeError, ValueError, AttributeError, msgpack.UnpackException) as error:
         raise Garbled(f"not a message: {header[:60]!r} ({error})") from error
@@ -289,68 +290,29 @@ def _read_plan(rest: list[Any], payload: bytearray) -> PlanAnswer:
     return PlanAnswer(number, PlanReply(plan, features, hop_s))
 
 
-def _job(table: dict[str, Any]) -> Job:
-    emotion = table["emotion"]
-    if emotion is not None:
-        vector = emotion["vector"]
-        emotion = Emotion(emotion["name"], None if vector is None else tuple(vector), emotion["strength"])
-    return Job(**{**table, "emotion": emotion})
-
-
-def _info(table: dict[str, Any]) -> EngineInfo:
-    voices = tuple(VoiceInfo(**{**v, "languages": tuple(v["languages"]), "emotions": tuple(v["emotions"])}) for v in table["voices"])
-    levels = tuple(QualityLevel(**level) for level in table["levels"])
-    return EngineInfo(**{**table, "languages": tuple(table["languages"]), "voices": voices, "levels": levels})
-
-
-def _ready(table: dict[str, Any]) -> Ready:
-    rates = {name: LevelRate(**rate) for name, rate in table["rates"].items()}
-    return Ready(_info(table["info"]), rates, table["load_s"])
-
-
-def _fault(table: dict[str, Any]) -> DoFault:
-    fault = table["fault"]
-    return DoFault(Fault(FaultKind(fault["kind"]), fault["job_id"], fault["at_ms"], fault["value"]))
-
-
-# A plan refused is written as a table, a plan made as `plan`; job events have their own short rows.
-_NAMES: dict[type, str] = {
-    Init: "init",
-    StartJob: "start_job",
-    CancelJob: "cancel_job",
-    AdjustJob: "adjust_job",
-    AskPlan: "ask_plan",
-    AskReload: "ask_reload",
-    Ping: "ping",
-    DoFault: "do_fault",
-    Leave: "leave",
-    Progress: "progress",
-    Ready: "ready",
-    StartFailed: "start_failed",
-    PlanAnswer: "plan_refused",
-    Reloaded: "reloaded",
-    Pong: "pong",
-    Leaving: "leaving",
-}
-_READERS: dict[str, Any] = {
+# What is said often, or carries bytes, has a short row of its own; everything else is its dataclass as a table.
+_ROWS: dict[str, Callable[[list[Any], bytearray], Message]] = {
     "chunk": _read_chunk,
     "done": lambda rest, _: Spoken(Done(*rest)),
     "failed": lambda rest, _: Spoken(Failed(*rest)),
     "plan": _read_plan,
-    "init": lambda rest, _: Init(**rest[0]),
-    "start_job": lambda rest, _: StartJob(_job(rest[0]["job"])),
-    "cancel_job": lambda rest, _: CancelJob(**rest[0]),
-    "adjust_job": lambda rest, _: AdjustJob(**rest[0]),
-    "ask_plan": lambda rest, _: AskPlan(rest[0]["number"], PlanRequest(**rest[0]["request"])),
-    "ask_reload": lambda rest, _: AskReload(),
-    "ping": lambda rest, _: Ping(**rest[0]),
-    "do_fault": lambda rest, _: _fault(rest[0]),
-    "leave": lambda rest, _: Leave(),
-    "progress": lambda rest, _: Progress(**rest[0]),
-    "ready": lambda rest, _: _ready(rest[0]),
-    "start_failed": lambda rest, _: StartFailed(**rest[0]),
-    "plan_refused": lambda rest, _: PlanAnswer(**rest[0]),
-    "reloaded": lambda rest, _: Reloaded(_info(rest[0]["info"])),
-    "pong": lambda rest, _: Pong(**rest[0]),
-    "leaving": lambda rest, _: Leaving(**rest[0]),
 }
+_PLAIN: dict[str, type[Message]] = {
+    "init": Init,
+    "start_job": StartJob,
+    "cancel_job": CancelJob,
+    "adjust_job": AdjustJob,
+    "ask_plan": AskPlan,
+    "ask_reload": AskReload,
+    "ping": Ping,
+    "do_fault": DoFault,
+    "leave": Leave,
+    "progress": Progress,
+    "ready": Ready,
+    "start_failed": StartFailed,
+    "plan_refused": PlanAnswer,
+    "reloaded": Reloaded,
+    "pong": Pong,
+    "leaving": Leaving,
+}
+_NAMES: dict[type, str] = {kind: name for name, kind in _PLAIN.items()}

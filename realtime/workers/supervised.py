@@ -24,7 +24,7 @@ import psutil
 from realtime.workers import messages as m
 from realtime.workers.interface import LossReason
 
-READ_SIZE = 1 << 18
+READ_SIZE = 1 << 16  # bytes: a larger one is memory mapped anew for each call, ten times as dear (LOG)
 SOCKET_BUFFER = 1 << 20  # a few seconds of sound: a busy parent loop doesn't stop the child
 MAX_UNSENT = 4 << 20  # commands are small: so many bytes unread mean a dead reader
 EXIT_GRACE_S = 0.05  # between the end of the socket and the exit status

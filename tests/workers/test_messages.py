@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import given
@@ -100,9 +101,14 @@ class TestSound:
         back.samples[0] = 0.5  # its owner may write
 
     def test_samples_are_within_half_a_step_as_s16(self) -> None:
-        wild = replace(self.CHUNK, samples=np.array([0.1, -2.0, 2.0, np.nan], dtype=np.float32))
+        wild = replace(self.CHUNK, samples=np.array([0.1, -2.0, 2.0], dtype=np.float32))
         back = self.chunk(read(written(m.Spoken(wild), "s16")))
-        assert back.samples == pytest.approx([0.1, -1.0, 1.0, 0.0], abs=0.5 / 32767)
+        assert back.samples == pytest.approx([0.1, -1.0, 1.0], abs=0.5 / 32767)
+
+    def test_what_is_no_number_is_none_at_the_other_end_either(self) -> None:
+        broken = replace(self.CHUNK, samples=np.array([0.1, np.nan, np.inf], dtype=np.float32))
+        back = self.chunk(read(written(m.Spoken(broken), "s16")))
+        assert np.isnan(back.samples[1]) and np.isinf(back.samples[2])
 
     @pytest.mark.parametrize("pcm", ["f32", "s16"])
     def test_empty_strided_and_double_samples(self, pcm: str) -> None:
@@ -118,6 +124,24 @@ class TestSound:
         assert isinstance(back, m.PlanAnswer) and back.reply is not None and back.reply.features is not None
         assert np.array_equal(back.reply.features, features)
         assert back.reply.hop_s == 0.01
+
+
+class TestTables:
+    """The wrong shape of every kind of message is `Garbled`, whatever is wrong with it."""
+
+    @pytest.mark.parametrize("name", list(m._PLAIN))
+    @pytest.mark.parametrize("table", [None, 7, [], {"unknown": 1}, {"job": 3}, {"info": {}}, {"fault": {"kind": "explode"}}])
+    def test_a_table_of_another_shape(self, name: str, table: Any) -> None:
+        header = msgpack.packb([name, table])
+        data = m.PREFIX.pack(len(header), 0) + header
+        with pytest.raises(m.Garbled):
+            read(data)
+
+    def test_a_message_without_its_table(self) -> None:
+        for row in (["leave"], ["ping", {"number": 1}, 2], [], ["nothing", {}]):
+            header = msgpack.packb(row)
+            with pytest.raises(m.Garbled):
+                read(m.PREFIX.pack(len(header), 0) + header)
 
 
 class TestGarbage:
