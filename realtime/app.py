@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import logging
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from starlette.applications import Starlette
 from realtime import metrics
 from realtime.audio.codecs import CODECS, SAMPLE_RATES, is_supported, make_encoder
 from realtime.clock import Clock, MonotonicClock
-from realtime.config import EngineSettings, LimitSettings, Settings, TextSettings
+from realtime.config import CacheSettings, EngineSettings, LimitSettings, Settings, TextSettings
 from realtime.engines.registry import ENGINES
 from realtime.errors import BadOption, RealtimeError
 from realtime.pipeline.cache import SegmentCache
@@ -26,11 +27,13 @@ from realtime.pipeline.dispatcher import Dispatcher
 from realtime.pipeline.outputs import Ending, Output
 from realtime.pipeline.planning import Planner
 from realtime.pipeline.prewarm import Prompt, prewarm, read_prompts
+from realtime.pipeline.recall import Recall
 from realtime.pipeline.requests import Request
+from realtime.pipeline.shared_cache import SharedCache, SharedCacheSettings
 from realtime.pipeline.utterance import UtteranceLimits, UtteranceOptions
 from realtime.pipeline.voices import VoiceBook
 from realtime.scheduling.admission import AdmissionSettings, KeyLimits
-from realtime.scheduling.breaker import BreakerSettings
+from realtime.scheduling.breaker import BreakerSettings, BreakerState
 from realtime.scheduling.budget import PROFILES
 from realtime.scheduling.desk import SchedulerSettings
 from realtime.scheduling.scheduler import Scheduler
@@ -39,8 +42,9 @@ from realtime.server.gateway import Backstage, Gateway
 from realtime.server.routes import routes
 from realtime.text.segmenter import DEFAULT_SCHEDULE, SegmenterOptions, Stage
 from realtime.text.speakable import warm_up
-from realtime.types import AudioFormat
-from realtime.workers.interface import Fault, FaultKind, PoolEvent, WorkerLost, WorkerReady, WorkerSpec
+from realtime.types import AudioFormat, EngineName
+from realtime.workers.interface import PoolEvent, WorkerLost, WorkerReady, WorkerSpec
+from realtime.workers.mischief import Mischief
 from realtime.workers.pool import Pool
 
 log = logging.getLogger("realtime.app")
@@ -70,9 +74,12 @@ def build_app(settings: Settings, clock: Clock | None = None) -> Starlette:
     voices = VoiceBook(chain, settings.default_voice, settings.stand_ins)
     scheduler = Scheduler(scheduler_settings(settings))
     planner = Planner(voices)
-    dispatcher = Dispatcher(scheduler, voices, clock, planner, SegmentCache(settings.cache.max_mb << 20))
+    cache = SegmentCache(settings.cache.max_mb << 20)
+    shared = shared_cache(settings.cache, cache, clock)
+    dispatcher = Dispatcher(scheduler, voices, clock, planner, Recall(cache, voices, shared))
     pool = Pool(worker_specs(settings, chain), clock, _count_events(dispatcher), allow_faults=settings.server.allow_faults)
     dispatcher.attach(pool)
+    mischief = Mischief(pool, clock)
     segmenter, limits = segmenter_options(settings.text), utterance_limits(settings.limits)
 
     async def reload() -> None:
@@ -87,22 +94,24 @@ def build_app(settings: Settings, clock: Clock | None = None) -> Starlette:
         content_type=lambda audio_format: make_encoder(audio_format).content_type,
         workers=lambda: [worker_row(pool, worker.id) for worker in pool.workers()],
         breakers=lambda: breaker_states(scheduler, chain, clock.now()),
-        inject=lambda body: _inject(pool, body),
+        inject=mischief.take,
         reload=reload,
     )
     gateway = Gateway(settings, dispatcher, voices, clock, backstage)
     keeper = Gatekeeper(keys, not len(keys), settings.server.allowed_origins)
+    _show_breakers(scheduler, chain, clock)
     service = Service(settings, gateway, dispatcher, pool, scheduler)
     prompts = read_prompts(settings.cache.prewarm) if settings.cache.prewarm else []
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with pool, anyio.create_task_group() as tasks:
+        async with pool, shared or nullcontext(), anyio.create_task_group() as tasks:
             planner.attach(pool, tasks)
             tasks.start_soon(dispatcher.run)
+            tasks.start_soon(mischief.run)
             tasks.start_soon(anyio.to_thread.run_sync, warm_up)
             if prompts:
-                tasks.start_soon(_prewarm, gateway, pool, chain[:1], prompts)
+                tasks.start_soon(_prewarm, gateway, pool, cache, prompts)
             yield
             tasks.cancel_scope.cancel()
 
@@ -168,6 +177,7 @@ def worker_row(pool: Pool, worker_id: str) -> dict[str, Any]:
         "state": worker.state.value,
         "pid": worker.pid,
         "jobs": len(worker.jobs),
+        "job_ids": list(worker.jobs),
         "rates": {level: {"rtf": rate.rtf, "first_chunk_s": rate.first_chunk_s} for level, rate in worker.rates.items()},
         "rss_mb": round(worker.rss_mb, 1),
         "load_s": round(worker.load_s, 2),
@@ -192,6 +202,18 @@ def scheduler_settings(settings: Settings) -> SchedulerSettings:
     )
 
 
+def shared_cache(settings: CacheSettings, memory: SegmentCache, clock: Clock) -> SharedCache | None:
+    """The cache's second tier, if the settings name one. Raises `BadOption` for a URL or an installation that can't serve."""
+    if settings.redis_url is None or not memory.is_on:
+        return None
+    from realtime.pipeline.redis_store import RedisStore
+
+    bounds = SharedCacheSettings(
+        settings.redis_wait_ms / 1000, ttl_s=round(settings.redis_ttl_h * 3600), entry_bytes=settings.redis_entry_kb << 10
+    )
+    return SharedCache(RedisStore(settings.redis_url), clock, memory.put, bounds)
+
+
 def web_player_dir() -> Path | None:
     """Where the page is: installed as a package of its own, or beside the sources."""
     spec = importlib.util.find_spec("realtime_web_player")
@@ -200,20 +222,36 @@ def web_player_dir() -> Path | None:
     return next((place for place in places if (place / "index.html").exists()), None)
 
 
-async def _prewarm(gateway: Gateway, pool: Pool, engines: tuple[str, ...], prompts: list[Prompt]) -> None:
+def _show_breakers(scheduler: Scheduler, chain: tuple[str, ...], clock: Clock) -> None:
+    """Have the gauges ask for the states whenever metrics are read."""
+
+    def is_in(engine: str, states: set[str]) -> float:
+        return float(breaker_states(scheduler, chain, clock.now())[engine] in states)
+
+    for engine in chain:
+        for state in BreakerState:
+            metrics.breaker_state.labels(engine, state.value).set_function(partial(is_in, engine, {state.value}))
+        off = {state.value for state in BreakerState if state is not BreakerState.CLOSED}
+        metrics.breaker_open.labels(engine).set_function(partial(is_in, engine, off))
+
+
+async def _prewarm(gateway: Gateway, pool: Pool, cache: SegmentCache, prompts: list[Prompt]) -> None:
     """Speak the prompt file into the cache, with a bar on a terminal and a line per trouble in the log."""
-    try:
-        await pool.wait_ready(engines, PREWARM_WAIT_S)
-    except RealtimeError as error:
-        log.warning("prompts are not spoken ahead: %s", error.message)
-        return
+    for engine in sorted({worker.engine for worker in pool.workers()}):
+        try:
+            await pool.wait_ready([engine], PREWARM_WAIT_S)
+        except RealtimeError as error:
+            log.warning("no prompts are spoken ahead by %s: %s", engine, error.message)
     with Progress(console=Console(stderr=True), disable=not Console(stderr=True).is_terminal, transient=True) as bar:
         task = bar.add_task("speaking prompts ahead", total=len(prompts))
 
         def on_progress(number: int, prompt: Prompt, trouble: str) -> None:
-            bar.update(task, completed=number)
+            bar.advance(task)
             if trouble:
                 log.warning("prompt %d is not ready: %s", number, trouble)
+
+        def home(prompt: Prompt) -> EngineName:
+            return gateway.voices.cast(prompt.voice, prompt.language)[0].engine
 
         async def speak(request: Request, text: str) -> Ending | None:
             utterance = gateway.open(request, AudioFormat())
@@ -221,8 +259,10 @@ async def _prewarm(gateway: Gateway, pool: Pool, engines: tuple[str, ...], promp
             utterance.end()
             return await gateway.run(utterance, _nowhere, "prewarm")
 
-        ready = await prewarm(prompts, PROFILES["batch"].budget, speak, on_progress)
+        ready = await prewarm(prompts, PROFILES["batch"].budget, speak, home, on_progress)
     log.info("prompts ready: %d of %d", ready, len(prompts))
+    if cache.evicted:
+        log.warning("the cache is too small for the prompts, which push each other out: raise cache.max_mb")
 
 
 async def _nowhere(output: Output) -> None:
@@ -235,17 +275,6 @@ def _options(request: Request, audio_format: AudioFormat, limits: UtteranceLimit
 
 def _formats() -> Mapping[str, tuple[int, ...]]:
     return {codec.value: tuple(rate for rate in SAMPLE_RATES if is_supported(AudioFormat(codec, rate))) for codec in CODECS}
-
-
-def _inject(pool: Pool, body: dict[str, Any]) -> dict[str, Any]:
-    engine, worker_id = body.get("engine"), body.get("worker")
-    workers = [w for w in pool.workers() if w.is_ready and (worker_id in (None, w.id)) and (engine in (None, w.engine))]
-    busy = [w for w in workers if w.jobs] or workers
-    if not busy:
-        raise BadOption(f"no ready worker fits (engine {engine!r}, worker {worker_id!r})")
-    fault = Fault(FaultKind(body["kind"]), body.get("job"), body.get("at_ms"), float(body.get("value", 0.0)))
-    pool.inject(busy[0].id, fault)
-    return {"worker": busy[0].id, "kind": fault.kind.value}
 
 
 def _count_events(dispatcher: Dispatcher) -> Any:

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 REGISTRY = CollectorRegistry()
 
 SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+QUICK_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25)
 
 connections = Gauge("realtime_connections", "Open WebSocket connections", registry=REGISTRY)
 utterances = Gauge("realtime_utterances", "Utterances in progress", registry=REGISTRY)
@@ -29,9 +30,15 @@ jobs = Counter("realtime_jobs", "Jobs by engine and how they ended", ["engine", 
 workers_ready = Gauge("realtime_workers_ready", "Workers ready", ["engine"], registry=REGISTRY)
 workers_lost = Counter("realtime_workers_lost", "Workers lost", ["engine", "reason"], registry=REGISTRY)
 breaker_open = Gauge("realtime_breaker_open", "1 while an engine is off the live path", ["engine"], registry=REGISTRY)
+breaker_state = Gauge("realtime_breaker_state", "1 for the state that an engine's breaker is in", ["engine", "state"], registry=REGISTRY)
 cache_hits = Counter("realtime_cache_hits", "Segments served from the cache", registry=REGISTRY)
 cache_misses = Counter("realtime_cache_misses", "Segments that had to be spoken", registry=REGISTRY)
+cache_joined = Counter("realtime_cache_joined", "Segments fed from one that was being spoken for somebody else", registry=REGISTRY)
 cache_bytes = Gauge("realtime_cache_bytes", "Bytes held by the cache", registry=REGISTRY)
+shared_cache_up = Gauge("realtime_shared_cache_up", "1 while the shared cache answers, where there is one", ["place"], registry=REGISTRY)
+shared_cache_look_ups = Counter("realtime_shared_cache_look_ups", "Texts asked of the shared cache", ["answer"], registry=REGISTRY)
+shared_cache_seconds = Histogram("realtime_shared_cache_seconds", "Time of a look-up", buckets=QUICK_SECONDS, registry=REGISTRY)
+shared_cache_writes = Counter("realtime_shared_cache_writes", "Segments for the shared cache by end", ["end"], registry=REGISTRY)
 unspeakable = Counter("realtime_unspeakable_segments", "Segments in which nothing could be spoken", registry=REGISTRY)
 normalize_failures = Counter("realtime_normalize_failures", "Segments spoken without their numbers written out", registry=REGISTRY)
 

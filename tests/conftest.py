@@ -15,6 +15,9 @@ import uvicorn
 
 from realtime.app import Service, build_app
 from realtime.config import load
+from tests.redis_server import redis_server
+
+__all__ = ["redis_server"]
 
 # The beacon speaks faster than the clock here, so that tests are quick; two of them make a chain.
 ENGINES: dict[str, Any] = {

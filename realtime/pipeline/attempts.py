@@ -87,12 +87,17 @@ class Attempts:
             self.pool.start_job(attempt.worker_id, job)
         except RealtimeError as error:
             self.failed(task, attempt, REASONS.get(error.code, act.Reason.ENGINE_FAILED), error.message)
-            return
-        self._scheduler.started(task.id, attempt.worker_id, self._clock.now())
+
+    def recalled(self, task: Task) -> bool:
+        """Whether others have spoken its text while it waited for its turn, so that no engine need do it; it is no task then."""
+        if not self._recall.recalled_after_all(task.stream, task.run):
+            return False
+        task.stream.tasks.pop(task.id, None)
+        return True
 
     def adjust(self, task: Task, attempt: Attempt, level: str) -> None:
-        """Change its quality level in mid-speech; sound of two levels is not kept."""
-        self._recall.abandon(task.run)
+        """Change its quality level in mid-speech; sound of two levels is shared but not kept."""
+        self._recall.adjusted(task.run)
         if self.pool is not None:
             self.pool.adjust_job(attempt.worker_id, attempt.job_id, level)
 

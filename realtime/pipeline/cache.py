@@ -72,6 +72,7 @@ class SegmentCache:
     """`max_bytes` 0 keeps nothing. Levels are tried in the order given, so a better rendering wins over a faster one."""
 
     def __init__(self, max_bytes: int) -> None:
+        self.evicted = 0  # entries that had to go for newer ones
         self._entries: LRUCache[tuple[CacheKey, str], SpokenSegment] = LRUCache(max_bytes, getsizeof=lambda entry: entry.size)
 
     def __repr__(self) -> str:
@@ -90,13 +91,17 @@ class SegmentCache:
         for level in levels:
             entry = self._entries.get((key, level))
             if entry is not None:
-                metrics.cache_hits.inc()
                 return entry
-        metrics.cache_misses.inc()
         return None
+
+    def has(self, key: CacheKey, levels: Iterable[str]) -> bool:
+        """Whether `get` would find one; no use of it."""
+        return any((key, level) in self._entries for level in levels)
 
     def put(self, key: CacheKey, level: str, entry: SpokenSegment) -> None:
         """Keep a rendering; one that is larger than the whole cache is not kept."""
         if entry.size <= self._entries.maxsize:
+            before = len(self._entries) + ((key, level) not in self._entries)
             self._entries[key, level] = entry
+            self.evicted += before - len(self._entries)
             metrics.cache_bytes.set(self._entries.currsize)

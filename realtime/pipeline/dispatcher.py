@@ -19,14 +19,13 @@ from realtime.pipeline.cache import SegmentCache
 from realtime.pipeline.canaries import Canaries
 from realtime.pipeline.forms import has_something_to_say
 from realtime.pipeline.outputs import Underruns
-from realtime.pipeline.pauses import pause_ms
 from realtime.pipeline.performer import Performer
 from realtime.pipeline.planning import Planner
-from realtime.pipeline.recall import Recall, Wish
+from realtime.pipeline.recall import Recall
 from realtime.pipeline.reports import Reports
 from realtime.pipeline.requests import Listener
 from realtime.pipeline.segment_run import SegmentRun
-from realtime.pipeline.streams import Stream, Streams, Task
+from realtime.pipeline.streams import Looking, Stream, Streams, Task
 from realtime.pipeline.voices import VoiceBook
 from realtime.scheduling import actions as act
 from realtime.scheduling.cards import JobSpec, Refused, StreamSpec
@@ -40,9 +39,10 @@ NOBODY_SPEAKS = {act.Reason.NO_WORKER, act.Reason.NO_ENGINE_LEFT, act.Reason.BRE
 class Dispatcher:
     """See the module's header. Give `on_pool_event` to the pool; run `run` in the service's task group."""
 
-    def __init__(self, scheduler: Scheduler, voices: VoiceBook, clock: Clock, planner: Planner, cache: SegmentCache | None = None) -> None:
+    def __init__(self, scheduler: Scheduler, voices: VoiceBook, clock: Clock, planner: Planner, recall: Recall | None = None) -> None:
         self.voices = voices
-        self._recall = Recall(SegmentCache(0) if cache is None else cache, voices)
+        self._recall = recall or Recall(SegmentCache(0), voices)
+        self._recall.let_go = self._let_go
         self._scheduler = scheduler
         self._clock = clock
         self._planner = planner
@@ -80,7 +80,7 @@ class Dispatcher:
         refusal = None
         if isinstance(answer, Refused):
             refusal = Overloaded(f"not admitted: {answer.reason.value}", retry_after_ms=answer.retry_after_ms)
-            if not (answer.reason in NOBODY_SPEAKS and request.has_cache and len(self._recall.cache)):
+            if not (answer.reason in NOBODY_SPEAKS and request.has_cache and self._recall.has_any):
                 metrics.shed.labels(answer.reason.value).inc()
                 raise refusal
         self._streams[listener.id] = Stream(listener, parts, refusal)
@@ -99,8 +99,10 @@ class Dispatcher:
             metrics.unspeakable.inc()
             run.close()
             return
-        if not self._recalled(stream, run):
-            self._have_spoken(stream, run)
+        looking = Looking(run)
+        looking.is_known = not self._recall.look_up(stream, run, partial(self._looked_up, stream, looking))
+        stream.looking.append(looking)
+        self._go_on(stream)
 
     def ended(self, listener: Listener) -> None:
         """No more text will come."""
@@ -112,12 +114,16 @@ class Dispatcher:
         stream = self._streams.pop(listener.id, None)
         if stream is None:
             return
+        self._count_lies(listener)
         self._scheduler.cancel(listener.id, self._clock.now())
         self.replan()
         for task in stream.tasks.values():
             for attempt in list(task.attempts.values()):
                 self._attempts.stop(task, attempt)
-            self._recall.abandon(task.run)
+            self._recall.forget(task.run)
+        for run in list(stream.following):
+            self._recall.forget(run)
+        stream.looking.clear()
         metrics.utterances.set(len(self._streams))
 
     def close(self, listener: Listener) -> None:
@@ -153,34 +159,38 @@ class Dispatcher:
         record = playout.continuity(now)
         return Underruns(record.underruns, record.total_ms, record.worst_ms)
 
+    def _count_lies(self, listener: Listener) -> None:
+        playout = self._scheduler.playout(listener.id)
+        if playout is not None and (lies := playout.continuity(self._clock.now()).lying_marks):
+            metrics.lying_marks.inc(lies)
+
     # ---- a segment: recalled, or spoken ----
 
-    def _recalled(self, stream: Stream, run: SegmentRun) -> bool:
-        """Whether the segment is kept, or being spoken for somebody else, so that no engine need do it."""
-        listener, request = stream.listener, stream.listener.request
-        wish = Wish(request.language, request.speed, request.emotion, request.seed)
-        key = self._recall.key(run, stream.parts[0], wish) if request.has_cache else None
-        if key is None:
-            return False
-        if self._recall.fill(run, key):
-            run.pad(run.rate * pause_ms(run.segment) // 1000)
-            listener.nudge()
-            return True
-        if self._recall.follow(key, run, listener.nudge, partial(self._on_followed, stream, run)):
-            return True
-        self._recall.lead(run, key)
-        return False
+    def _looked_up(self, stream: Stream, looking: Looking) -> None:
+        looking.is_known = True
+        self._go_on(stream)
 
-    def _on_followed(self, stream: Stream, run: SegmentRun, is_whole: bool) -> None:
-        if is_whole:
-            run.pad(run.rate * pause_ms(run.segment) // 1000)
-        elif stream.listener.id in self._streams:
-            self._have_spoken(stream, run)
-        stream.listener.nudge()
+    def _go_on(self, stream: Stream) -> None:
+        """Recall or submit the segments that wait for nothing, in the order of the text: the scheduler counts on it."""
+        while stream.looking and stream.looking[0].is_known:
+            run = stream.looking.popleft().run
+            if not self._recall.recalled(stream, run):
+                self._have_spoken(stream, run)
+
+    def _let_go(self, stream: Stream, run: SegmentRun) -> None:
+        """Nobody tells it to others any more: it goes on from where it is."""
+        if stream.listener.id not in self._streams:
+            return
+        if run.buffer.total == 0:
+            run.restart()
+            if self._recall.recalled(stream, run):
+                return
+        self._have_spoken(stream, run)
 
     def _have_spoken(self, stream: Stream, run: SegmentRun) -> None:
         listener = stream.listener
         if stream.refusal is not None:
+            self._recall.forget(run)
             listener.fail(stream.refusal)
             return
         task = Task(f"{listener.id}/{run.segment.index}", run, stream)

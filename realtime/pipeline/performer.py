@@ -59,7 +59,9 @@ class Performer:
                 task.stream.listener.fail(EngineFailed(f"no engine is left that could speak this ({action.reason.value})"))
 
     def _dispatch(self, task: Task, action: act.Dispatch) -> None:
-        if task.run.buffer.total == 0:
+        if task.run.buffer.total == 0 and self._attempts.recalled(task):
+            self._report_nothing_left(action, action.engine)
+        elif task.run.buffer.total == 0:
             attempt = self._attempts.new(task, action, start=None)
             is_stand_in = action.engine != task.stream.parts[0].engine
             task.run.begin(attempt, act.Reason.OVERLOADED.value if is_stand_in else "")
@@ -85,10 +87,11 @@ class Performer:
             self._attempts.stop(task, attempt)
         task.run.close()
         self._attempts.complete(task)
-        now = self._clock.now()
-        self._scheduler.started(action.job_id, action.worker_id, now)
-        self._scheduler.finished(action.job_id, engine, 0.0, now)
+        self._report_nothing_left(action, engine)
         return None
+
+    def _report_nothing_left(self, action: act.Dispatch | act.HandOver, engine: EngineName) -> None:
+        self._scheduler.finished(action.job_id, engine, 0.0, self._clock.now())
 
     def _start_standby(self, task: Task, action: act.Dispatch | act.HandOver, resume: ResumePoint) -> None:
         attempt = self._attempts.new(task, action, start=resume.character)

@@ -13,7 +13,7 @@ from pathlib import Path
 from realtime.errors import BadOption, RealtimeError
 from realtime.pipeline.outputs import DoneOut, Ending
 from realtime.pipeline.requests import Request
-from realtime.types import Budget, Priority
+from realtime.types import Budget, EngineName, Priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +46,38 @@ async def prewarm(
     prompts: Sequence[Prompt],
     budget: Budget,
     speak: Callable[[Request, str], Awaitable[Ending | None]],
+    home: Callable[[Prompt], EngineName],
     on_progress: Callable[[int, Prompt, str], None],
 ) -> int:
     """Speak every prompt, one after the other so that live work goes first. Returns how many are ready.
 
-    `on_progress(number, prompt, trouble)` after each; one that fails is told there and costs nothing else.
+    `home` names the engine whose sound is kept for a prompt. `on_progress(number, prompt, trouble)` once for each; one that fails is
+    tried again after the others, since the reason may have gone by then, and then told; it costs nothing else.
     """
-    ready = 0
-    for number, prompt in enumerate(prompts, 1):
-        trouble = ""
-        try:
-            ending = await speak(Request(prompt.voice, prompt.language, priority=Priority.BATCH, budget=budget), prompt.text)
-            trouble = "" if isinstance(ending, DoneOut) else getattr(ending, "message", "cancelled")
-        except RealtimeError as error:
-            trouble = error.message
-        ready += not trouble
-        on_progress(number, prompt, trouble)
+    ready, left = 0, list(enumerate(prompts, 1))
+    for is_last in (False, True):
+        again = []
+        for number, prompt in left:
+            trouble = await _trouble_with(prompt, budget, speak, home)
+            if trouble and not is_last:
+                again.append((number, prompt))
+                continue
+            ready += not trouble
+            on_progress(number, prompt, trouble)
+        left = again
     return ready
+
+
+async def _trouble_with(
+    prompt: Prompt, budget: Budget, speak: Callable[[Request, str], Awaitable[Ending | None]], home: Callable[[Prompt], EngineName]
+) -> str:
+    """Speak a prompt; empty if its sound is kept now, else why it is not."""
+    try:
+        engine = home(prompt)
+        ending = await speak(Request(prompt.voice, prompt.language, priority=Priority.BATCH, budget=budget), prompt.text)
+    except RealtimeError as error:
+        return error.message
+    if not isinstance(ending, DoneOut):
+        return getattr(ending, "message", "cancelled")
+    others = sorted(name for name, ms in ending.usage.audio_ms_by_engine.items() if ms > 0 and name != engine)
+    return f"{', '.join(others)} had to speak for {engine}, whose sound alone is kept" if others else ""

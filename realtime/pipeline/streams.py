@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 from realtime.errors import Overloaded
@@ -28,11 +29,23 @@ class Task:
 
 
 @dataclass(slots=True, eq=False)
+class Looking:
+    """A segment about which the shared cache is being asked (`is_known` when that is over), or that waits behind such a one."""
+
+    run: SegmentRun
+    is_known: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class Stream:
+    """One utterance; `looking` and the tasks are in the order of its text."""
+
     listener: Listener
     parts: tuple[Part, ...]
     refusal: Overloaded | None = None  # no engine can speak for it: what the cache has is all it may have
     tasks: dict[JobId, Task] = field(default_factory=dict)
+    looking: deque[Looking] = field(default_factory=deque)
+    following: set[SegmentRun] = field(default_factory=set)  # segments that another utterance is being told at this moment
 
     def voice(self, engine: str) -> str:
         return next(part.voice for part in self.parts if part.engine == engine)

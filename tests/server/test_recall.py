@@ -122,3 +122,79 @@ async def test_prompts_are_spoken_ahead_and_a_bad_file_is_refused(serve: Any, tm
     with pytest.raises(BadOption, match="line 1"):
         async with serve(engines=SLOW, cache={"prewarm": prompts}):
             pass
+
+
+async def test_many_who_ask_at_once_are_served_by_one_engine_run_though_no_engine_is_free(serve: Any) -> None:
+    async with serve(engines={"beacon": {"options": {"rate_factor": 0.1, "first_chunk_ms": 50}}}) as running:
+        heard: list[str] = []
+
+        async def listen(text: str) -> None:
+            heard.append((await speak(running, text))[0])
+
+        before = jobs(running)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listen, "这句别人在听，先说完它。")
+            for _ in range(6):
+                tasks.start_soon(listen, TEXT)
+        assert sorted(heard) == sorted(["这句别人在听，先说完它。", *[TEXT] * 6])
+        assert jobs(running) - before <= 2 + 2, "each segment of the two texts once"
+
+
+async def test_a_listener_who_leaves_takes_nobody_else_along(serve: Any) -> None:
+    async with serve(engines={"beacon": {"options": {"rate_factor": 0.1, "first_chunk_ms": 100, "capacity": 8}}}) as running:
+        heard: list[str] = []
+
+        async def listen() -> None:
+            text, seen = await speak(running, TEXT * 2)
+            heard.append(text or str(seen[-1]))
+
+        async with anyio.create_task_group() as tasks:
+            with anyio.move_on_after(0.2):  # leads, and hangs up
+                await speak(running, TEXT * 2)
+            for _ in range(3):
+                tasks.start_soon(listen)
+            with anyio.move_on_after(0.2):  # follows, and hangs up
+                await speak(running, TEXT * 2)
+        assert heard == [TEXT * 2] * 3
+        recall = running.service.dispatcher._recall
+        assert not recall._leaders and not recall._followed and not recall._candidates and not recall._by_run
+
+
+async def test_what_one_gateway_spoke_another_serves_without_an_engine(serve: Any, redis_server: Any) -> None:
+    shared = {"redis_url": redis_server.url, "redis_wait_ms": 1000}
+    async with serve(engines=SLOW, cache=shared) as one:
+        first, before = await speak(one)
+        writes = one.service.dispatcher._recall._shared
+        with anyio.fail_after(10):
+            while writes._unwritten:
+                await anyio.sleep(0.01)
+    async with serve(engines=SLOW, cache=shared) as two:
+        worker = two.service.pool.workers()[0]
+        with anyio.fail_after(10):
+            while not two.service.dispatcher._recall._shared.is_up:
+                await anyio.sleep(0.01)
+        two.service.dispatcher._scheduler.worker_lost(worker.id, 0.0)
+        again, after = await speak(two, rate=16000)
+        assert again == first == TEXT and jobs(two) == 0
+        words = [[m["words"] for m in seen if m["type"] == "segment" and m["index"] == 0][-1] for seen in (before, after)]
+        assert words[0] and np.allclose(words[0], words[1], atol=0.2)
+
+
+async def test_a_redis_that_hangs_stops_no_speech(serve: Any, redis_server: Any) -> None:
+    async with serve(engines=SLOW, cache={"redis_url": redis_server.url, "redis_wait_ms": 5}) as running:
+        shared = running.service.dispatcher._recall._shared
+        with anyio.fail_after(10):
+            while not shared.is_up:
+                await anyio.sleep(0.01)
+        with redis_server.frozen():
+            for k in range(4):
+                assert (await speak(running, f"{TEXT}{k}"))[0] == f"{TEXT}{k}"
+            assert not shared.is_up
+
+
+async def test_segments_keep_their_order_while_one_is_looked_up(serve: Any, redis_server: Any) -> None:
+    """The second segment is in memory, the first must be asked for: the listener hears them in the order of the text."""
+    async with serve(engines=SLOW, cache={"redis_url": redis_server.url, "redis_wait_ms": 200}) as running:
+        await speak(running, "第二句在这里说过了。")
+        text = "第一句没有说过，要先问一问。第二句在这里说过了。"
+        assert (await speak(running, text))[0] == text
