@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import Protocol
 
 import anyio
@@ -26,8 +27,19 @@ class Clock(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class _Alarm:
+    """Who waits for one moment."""
+
+    events: set[anyio.Event]
+    timer: asyncio.TimerHandle | None = None
+
+
 class MonotonicClock:
     """The machine's monotonic clock; shared by all processes of one host."""
+
+    def __init__(self) -> None:
+        self._alarms: dict[float, _Alarm] = {}
 
     def now(self) -> float:
         """Seconds since an arbitrary start, the same for every process of this host."""
@@ -35,19 +47,32 @@ class MonotonicClock:
 
     async def sleep_until(self, when: float) -> None:
         """Sleep until `when`; yields to other tasks even if that is past."""
-        await anyio.sleep(max(0.0, when - time.monotonic()))
+        await asyncio.sleep(max(0.0, when - time.monotonic()))
 
     async def wait(self, event: anyio.Event, until: float | None) -> None:
         """Wait for an event, no longer than `until`. Sets the event itself when the time has come: a plain timer of the loop costs
-        a third of a cancel scope, and hundreds of streams wait here ten times per second."""
+        a third of a cancel scope, and hundreds of streams wait here. Those that wait for the same moment share one, and so one
+        wake-up of the process: choose such moments."""
         if until is None:
             await event.wait()
             return
-        timer = asyncio.get_running_loop().call_later(max(0.0, until - time.monotonic()), event.set)
+        alarm = self._alarms.get(until)
+        if alarm is None:
+            alarm = self._alarms[until] = _Alarm(set())
+            delay = max(0.0, until - time.monotonic())
+            alarm.timer = asyncio.get_running_loop().call_later(delay, self._ring, until)
+        alarm.events.add(event)
         try:
             await event.wait()
         finally:
-            timer.cancel()
+            alarm.events.discard(event)
+            if not alarm.events and alarm.timer is not None and self._alarms.get(until) is alarm:
+                alarm.timer.cancel()
+                del self._alarms[until]
+
+    def _ring(self, until: float) -> None:
+        for event in self._alarms.pop(until).events:
+            event.set()
 
 
 def wall_time() -> float:

@@ -73,11 +73,17 @@ def is_supported(format: AudioFormat) -> bool:
     return _objection(format) is None
 
 
-def make_encoder(format: AudioFormat) -> Encoder:
-    """An encoder for one stream. Raises `BadOption` naming what is possible."""
+def make_encoder(format: AudioFormat, most_samples: int | None = None) -> Encoder:
+    """An encoder for one stream. Raises `BadOption` naming what is possible.
+
+    `most_samples`: codecs without packets cut a longer chunk into frames of so many samples; the others have packets of their own.
+    """
     if objection := _objection(format):
         raise BadOption(objection)
-    return CODECS[format.codec].encoder(format)
+    encoder = CODECS[format.codec].encoder(format)
+    if isinstance(encoder, PcmEncoder):
+        encoder.most_samples = most_samples
+    return encoder
 
 
 def make_decoder(format: AudioFormat) -> Decoder:

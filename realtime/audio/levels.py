@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -82,31 +84,29 @@ def is_garbage(samples: Samples, *, expects_speech: bool = False) -> str | None:
     """
     if not len(samples):
         return "silence" if expects_speech else None
-    if not np.isfinite(samples.sum()):
+    total = float(samples.sum())
+    if not math.isfinite(total):
         return "nan"
-    if len(samples) >= JUDGED_FROM and (fault := _waveform_fault(samples)):
+    if len(samples) >= JUDGED_FROM and (fault := _waveform_fault(samples, total / len(samples))):
         return fault
     return "silence" if expects_speech and rms_db(samples) < QUIET_DB else None
 
 
-def _waveform_fault(samples: Samples) -> str | None:
-    peak = max(float(samples.max()), -float(samples.min()))
-    if peak >= CLIPPED_AT and np.mean(np.abs(samples) >= CLIPPED_AT) > CLIPPED_SHARE:
+def _waveform_fault(samples: Samples, mean: float) -> str | None:
+    """Two passes over sound that is not loud, this one and the sum before; every chunk of every stream comes by here."""
+    power = float(np.dot(samples, samples)) / len(samples)
+    if power >= CLIPPED_SHARE * CLIPPED_AT**2 and np.mean(np.abs(samples) >= CLIPPED_AT) > CLIPPED_SHARE:
         return "clipping"
-    mean = float(samples.mean())
-    spread = float(np.dot(samples, samples)) / len(samples) - mean * mean
-    spread = max(0.0, spread) ** 0.5 if abs(mean) > 100 * FLAT else 1.0  # the rest of a sum is too coarse where it matters not
     if abs(mean) > OFFSET:
         return "offset"
-    if abs(mean) > 100 * FLAT and spread < FLAT:
+    spread = max(0.0, power - mean * mean) ** 0.5 if abs(mean) > 100 * FLAT else 1.0  # the rest of a sum is too coarse where it matters not
+    if spread < FLAT:
         return "constant"
-    return "noise" if _is_noise(samples) else None
+    return "noise" if power > 10 ** (NOISE_DB / 10) and _is_noise(samples) else None
 
 
 def _is_noise(samples: Samples) -> bool:
-    """Whether a stretch is loud white noise, as broken weights make it. Costs one FFT of what is loud enough."""
-    if rms_db(samples) < NOISE_DB:
-        return False
+    """Whether a loud stretch is white noise, as broken weights make it. Costs one FFT."""
     power = np.square(np.abs(np.fft.rfft(samples[:JUDGED_SAMPLES]))[1:]) + 1e-20
     return float(np.exp(np.log(power).mean()) / power.mean()) > NOISE_FLATNESS
 

@@ -1,4 +1,4 @@
-"""The codecs without packets: linear PCM, G.711 and the WAV stream. Every chunk leaves as one frame at once; no delay.
+"""The codecs without packets: linear PCM, G.711 and the WAV stream. Every chunk leaves at once, as one frame or as several; no delay.
 
 Bytes of a stream do not depend on how it was cut.
 """
@@ -27,14 +27,14 @@ class Law:
     read: Callable[[bytes], Samples]
 
 
-S16 = Law(2, lambda x: to_int16(x).astype("<i2").tobytes(), lambda b: from_int16(np.frombuffer(b, "<i2").astype(np.int16)))
-F32 = Law(4, lambda x: x.astype("<f4").tobytes(), lambda b: np.frombuffer(b, "<f4").astype(np.float32))
+S16 = Law(2, lambda x: to_int16(x).astype("<i2", copy=False).tobytes(), lambda b: from_int16(np.frombuffer(b, "<i2").astype(np.int16)))
+F32 = Law(4, lambda x: x.astype("<f4", copy=False).tobytes(), lambda b: np.frombuffer(b, "<f4").astype(np.float32))
 MULAW = Law(1, lambda x: g711.compress(to_int16(x), g711.MULAW_ENCODE), lambda b: from_int16(g711.expand(b, g711.MULAW_DECODE)))
 ALAW = Law(1, lambda x: g711.compress(to_int16(x), g711.ALAW_ENCODE), lambda b: from_int16(g711.expand(b, g711.ALAW_DECODE)))
 
 
 class PcmEncoder:
-    """Samples to bytes one by one; `header` goes before the first of them."""
+    """Samples to bytes one by one; `header` goes before the first of them. `most_samples` bounds a frame; None: a chunk is a frame."""
 
     delay_samples = 0
     frame_samples = None
@@ -42,18 +42,23 @@ class PcmEncoder:
     def __init__(self, format: AudioFormat, law: Law, content_type: str, header: bytes = b"") -> None:
         self.format = format
         self.content_type = content_type
+        self.most_samples: int | None = None
         self._law = law
         self._header = header
         self._position = 0
 
     def encode(self, samples: Samples) -> list[EncodedFrame]:
         samples = checked(samples)
-        if not len(samples):
+        total = len(samples)
+        if not total:
             return []
-        frame = EncodedFrame(self._header + self._law.write(samples), self._position, len(samples))
-        self._header = b""
-        self._position += len(samples)
-        return [frame]
+        data, width, most, begin = self._law.write(samples), self._law.width, self.most_samples or total, self._position
+        self._position += total
+        frames = [EncodedFrame(data[at * width : (at + most) * width], begin + at, min(most, total - at)) for at in range(0, total, most)]
+        if self._header:
+            frames[0] = EncodedFrame(self._header + frames[0].payload, begin, frames[0].samples)
+            self._header = b""
+        return frames
 
     def flush(self) -> list[EncodedFrame]:
         header, self._header = self._header, b""

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 
-import numpy as np
-import numpy.typing as npt
-
 from realtime.audio.codecs import EncodedFrame, make_encoder
 from realtime.pipeline.attempt import Voicing
 from realtime.pipeline.outputs import AudioOut, FlushedOut, Output, SegmentOut, SwitchOut, Word
@@ -36,10 +33,12 @@ class Emitter:
         self.samples_by_engine: dict[EngineName, int] = {}
         self.switches = 0
         self.chars_done = 0
-        self._encoder = make_encoder(audio_format)
-        self._packet = self._encoder.frame_samples or 1
+        self._frame = self.rate * frame_ms // 1000
+        self._encoder = make_encoder(audio_format, self._frame)
+        packet = self._encoder.frame_samples
+        self._frame = self._frame if packet is None else -(-self._frame // packet) * packet
+        self._most = None if packet is None else self._frame
         self._hold = self.rate * hold_back_ms // 1000
-        self._frame = self._round_up(self.rate * frame_ms // 1000)
         self._min_frame = self.rate * MIN_FRAME_MS // 1000
         self._queue: deque[Output] = deque()
         self._flushes: list[tuple[int, str]] = []
@@ -67,13 +66,18 @@ class Emitter:
         return self.runs[0] if self.runs else None
 
     @property
+    def has_waiting(self) -> bool:
+        """There is sound of the run that sounds now."""
+        return bool(self.runs) and len(self.runs[0].buffer) > 0
+
+    @property
     def has_queued(self) -> bool:
         """Something is encoded or to be told already, whatever the lead."""
         return bool(self._queue)
 
     def next(self, room: int) -> Output | None:
         """The next thing to send, or None if there is nothing. Up to `room` samples of sound are made ready at once, at least a frame
-        unless it is 0."""
+        unless it is 0; of a codec proper one frame, since packets take up to 0.2 ms each and other streams wait meanwhile."""
         while True:
             if self._queue:
                 return self._queue.popleft()
@@ -86,7 +90,7 @@ class Emitter:
                 continue
             if ready == 0 or room <= 0:
                 return None
-            self._emit(run, min(ready, max(room, self._frame)))
+            self._emit(run, min(ready, self._most or max(room, self._frame)))
 
     def finish(self) -> None:
         """No run will follow: queue what the encoder still holds."""
@@ -136,8 +140,8 @@ class Emitter:
         following = run.next_voicing(taken)
         samples = run.buffer.take(ready if following is None else min(ready, following - taken))
         self.samples_by_engine[voicing.engine] = self.samples_by_engine.get(voicing.engine, 0) + len(samples)
-        for at in range(0, len(samples), self._frame):
-            self._encode(samples[at : at + self._frame], voicing.engine)
+        self.sent_samples += len(samples)
+        self._queue_frames(self._encoder.encode(samples), voicing.engine)
 
     def _announce(self, run: SegmentRun, voicing: Voicing) -> None:
         before, self._speaker = self._speaker, voicing.engine
@@ -146,14 +150,11 @@ class Emitter:
             character = run.char_at(run.buffer.taken)
             self._queue.append(SwitchOut(before, voicing.engine, voicing.reason or "recovered", character, self.sent_samples))
 
-    def _encode(self, samples: npt.NDArray[np.float32], engine: EngineName) -> None:
-        self.sent_samples += len(samples)
-        self._queue_frames(self._encoder.encode(samples), engine)
-
     def _queue_frames(self, frames: list[EncodedFrame], engine: EngineName) -> None:
-        for frame in frames:
-            self._queue.append(AudioOut(self._sequence, frame.start, frame.samples, engine, frame.payload))
-            self._sequence += 1
+        if frames:
+            start = frames[0].start
+            self._queue.append(AudioOut(self._sequence, start, frames[-1].end - start, engine, tuple(frames)))
+            self._sequence += len(frames)
 
     def _report_segment(self, run: SegmentRun, engine: EngineName) -> None:
         ms = self._run_start * 1000.0 / self.rate
@@ -179,6 +180,3 @@ class Emitter:
         due = [flush for flush in self._flushes if flush[0] <= done]
         self._flushes = [flush for flush in self._flushes if flush[0] > done]
         self._queue.extend(FlushedOut(flush_id, self.chars_done, self.sent_samples) for _, flush_id in due)
-
-    def _round_up(self, samples: int) -> int:
-        return -(-samples // self._packet) * self._packet

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from realtime.audio.encoder import EncodedFrame
 from realtime.types import EngineName, Span, Usage
 
 
@@ -33,13 +34,21 @@ class SegmentOut:
 
 @dataclass(frozen=True, slots=True)
 class AudioOut:
-    """One frame, encoded. `start` and `samples` are at the format's rate."""
+    """Frames that go out together, encoded: what one wake-up of the stream has to send, in one piece so that it costs one write.
+
+    `sequence` is the first frame's number in the utterance; `start` and `samples` span all of them, at the format's rate.
+    """
 
     sequence: int
     start: int
     samples: int
     engine: EngineName
-    payload: bytes
+    frames: tuple[EncodedFrame, ...]
+
+    @property
+    def payload(self) -> bytes:
+        """The bytes of all frames."""
+        return b"".join(frame.payload for frame in self.frames)
 
 
 @dataclass(frozen=True, slots=True)

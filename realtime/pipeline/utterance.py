@@ -6,6 +6,7 @@ through an awaited sink (which is where a slow reader holds it up) and returns w
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ from realtime.types import AudioFormat, Segment, Usage, UtteranceId
 # How far below `max_lead_ms` the lead sinks before frames go out again (LOG: at 0.5 s a stream costs half of what it does at 0.1 s).
 MAX_QUANTUM_S = 0.5
 QUANTUM_SHARE = 0.25
+# Streams that wait for room wake at multiples of this, many at once: a process that goes to sleep and wakes pays for it.
+WAKE_EVERY_S = 0.02
 
 Send = Callable[[Output], Awaitable[None]]
 
@@ -119,14 +122,14 @@ class Utterance:
         for segment in self._segmenter.push(text, now):
             self._speak(segment)
         self._balance_input()
-        self.nudge()
+        self._wake.set()
 
     def flush(self, flush_id: str) -> None:
         """Speak everything held back; `FlushedOut` follows once it is sent."""
         for segment in self._segmenter.flush(self._clock.now()):
             self._speak(segment)
         self._emitter.flush_after(self._segments, flush_id)
-        self.nudge()
+        self._wake.set()
 
     def end(self) -> None:
         """No more text; `DoneOut` follows once all is sent."""
@@ -135,7 +138,7 @@ class Utterance:
                 self._speak(segment)
             self.state = State.ENDING
             self._dispatcher.ended(self)
-            self.nudge()
+            self._wake.set()
 
     def cancel(self) -> None:
         """Barge-in: forget all unsent sound and stop its jobs, now. `run` then ends with `CancelledOut`."""
@@ -146,7 +149,7 @@ class Utterance:
     def played(self, sample: int) -> None:
         """A mark of the listener's own playout, in samples of the output timeline."""
         self._dispatcher.played(self, sample / self._options.format.sample_rate)
-        self.nudge()
+        self._wake.set()
 
     @property
     def voice(self) -> str:
@@ -166,8 +169,9 @@ class Utterance:
         return self._options.format.sample_rate
 
     def nudge(self) -> None:
-        """Something changed: let the sending task look."""
-        self._wake.set()
+        """Something changed: let the sending task look. More sound changes nothing while sound waits for room."""
+        if self._room_at_s is None or not self._emitter.has_waiting:
+            self._wake.set()
 
     def fail(self, error: RealtimeError) -> None:
         """End with an error; what was sent stays sent. The first error wins."""
@@ -253,13 +257,16 @@ class Utterance:
             self._notices.append(TextResumedOut(pending))
 
     def _find_room(self, now: float) -> int:
-        """Samples that may go out: up to the lead's limit, then none until it has sunk by a quantum. Fewer wake-ups, shared writes."""
+        """Samples that may go out: up to about the lead's limit, then none until it has sunk by a quantum. Fewer wake-ups, shared
+        writes: what time makes room for while a quantum is being sent is left for the next one."""
         limit_s = self.request.budget.max_lead_ms / 1000
-        if self._room_at_s is not None:
-            limit_s -= min(MAX_QUANTUM_S, limit_s * QUANTUM_SHARE)
-        surplus_s = self._dispatcher.lead_s(self, now) - limit_s
-        self._room_at_s = now + surplus_s if surplus_s > 0 else None
-        return 0 if surplus_s > 0 else max(1, int(min(MAX_QUANTUM_S, -surplus_s) * self.rate))
+        quantum_s = min(MAX_QUANTUM_S, limit_s * QUANTUM_SHARE)
+        room_s = limit_s - self._dispatcher.lead_s(self, now)
+        if room_s >= (quantum_s / 2 if self._room_at_s is None else quantum_s * 0.99):
+            self._room_at_s = None
+            return max(1, int(min(MAX_QUANTUM_S, room_s) * self.rate))
+        self._room_at_s = math.ceil((now + quantum_s - room_s) / WAKE_EVERY_S) * WAKE_EVERY_S
+        return 0
 
     def _count(self, audio: AudioOut) -> None:
         if self.ttfa_ms is None and audio.samples:
@@ -273,7 +280,7 @@ class Utterance:
         self._emitter.clear()
         self._notices.clear()
         self._dispatcher.cancel(self)
-        self.nudge()
+        self._wake.set()
 
     def _heard(self) -> tuple[int, float]:
         position_s = self._dispatcher.position_s(self, self._clock.now())

@@ -21,11 +21,12 @@ from realtime import metrics
 from realtime.errors import Overloaded, ProtocolViolation, RealtimeError
 from realtime.pipeline.outputs import AudioOut, Output
 from realtime.pipeline.utterance import Utterance
+from realtime.server.frames import message_writer
 from realtime.server.gateway import Gateway
 from realtime.server.inactivity import Inactivity
 from realtime.server.offers import check_format, limits_of, ready_event
 from realtime.server.outbox import Outbox
-from realtime.server.translate import to_event, to_request
+from realtime.server.translate import to_events, to_request
 from realtime.types import Budget, UtteranceId
 from realtime.wire import events as wire
 from realtime.wire.dialect import Dialect, Message
@@ -59,9 +60,8 @@ class Connection:
     """Serve one accepted socket until either side closes it."""
 
     def __init__(self, websocket: WebSocket, send: Send, dialect: Dialect, gateway: Gateway, terms: Terms) -> None:
-        """`send` is the server's own ASGI callable: frames skip the framework's wrappers, which cost as much as the frame."""
+        """`send` is the server's own ASGI callable: what is sent skips the framework's wrappers."""
         self._socket = websocket
-        self._asgi_send = send
         self._gateway = gateway
         self._label = f"{websocket.client.host}:{websocket.client.port}" if websocket.client else "?"
         self._terms = terms
@@ -70,7 +70,7 @@ class Connection:
         self._dialect = dialect
         self._session = Session(limits=limits_of(gateway.settings.limits))
         limits = gateway.settings.limits
-        self._outbox = Outbox(self._write, limits.outbox_kb * 1024, gateway.clock)
+        self._outbox = Outbox(message_writer(websocket.scope, send), limits.outbox_kb * 1024, gateway.clock)
         self._utterances: dict[UtteranceId, Utterance] = {}
         self._waiting: dict[UtteranceId, list[wire.Event]] = {}  # without a place yet: what came for them meanwhile
         self._heard_at = gateway.clock.now()
@@ -229,13 +229,19 @@ class Connection:
             await self._leave(tasks)
 
     async def _send_output(self, client_id: UtteranceId, has_words: bool, output: Output) -> None:
-        event = to_event(client_id, output, has_words)
-        if not self._session.can_send(event):
+        messages = []
+        for event in to_events(client_id, output, has_words):
+            if not self._session.can_send(event):
+                return
+            self._session.send(event)
+            message = self._dialect.encode(event)
+            if message is not None:
+                messages.append(message)
+        if not isinstance(output, AudioOut):
+            await self._outbox.put(*messages)
             return
-        self._session.send(event)
-        message = self._dialect.encode(event)
-        if message is not None:
-            await self._outbox.put(message, client_id if isinstance(output, AudioOut) else None)
+        await self._outbox.put(*messages, utterance=client_id)
+        await self._gateway.clock.sleep_until(0.0)  # another stream's first words shall not wait for all of this one's lead
 
     async def _send(self, event: wire.ServerEvent) -> None:
         self._session.send(event)
@@ -254,12 +260,6 @@ class Connection:
             await self._put(event)
         if self._session.is_hopeless:
             self._close = (POLICY_VIOLATION, "too many errors in a row")
-
-    async def _write(self, message: Message) -> None:
-        if isinstance(message, bytes):
-            await self._asgi_send({"type": "websocket.send", "bytes": message})
-        else:
-            await self._asgi_send({"type": "websocket.send", "text": message})
 
     # ---- ending ----
 

@@ -7,14 +7,18 @@ full, `put` waits; a reader that lets it stay full too long is the connection's 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 
 from realtime.clock import Clock
 from realtime.types import UtteranceId
 
-Write = Callable[[str | bytes], Awaitable[None]]
+Write = Callable[[Sequence[str | bytes]], Awaitable[None]]
+
+# So much is given to the socket at a time, as far as there is; the rest can still be discarded. asyncio's transports hold as much
+# before they ask writers to wait.
+WRITE_BYTES = 64 * 1024
 
 
 class Outbox:
@@ -38,14 +42,15 @@ class Outbox:
         """Bytes that wait."""
         return self._bytes
 
-    async def put(self, message: str | bytes, utterance: UtteranceId | None = None) -> None:
-        """Queue a message and, if nobody is writing, write until the queue is empty. `utterance` makes it discardable."""
+    async def put(self, *messages: str | bytes, utterance: UtteranceId | None = None) -> None:
+        """Queue messages and, if nobody is writing, write until the queue is empty. `utterance` makes them discardable."""
         while self._bytes >= self._max_bytes and self._is_writing:
             if self._room.is_set():
                 self._room = anyio.Event()
             await self._room.wait()
-        self._queue.append((utterance, message))
-        self._bytes += len(message)
+        for message in messages:
+            self._queue.append((utterance, message))
+            self._bytes += len(message)
         if not self._is_writing:
             await self._drain()
 
@@ -69,12 +74,19 @@ class Outbox:
         self._is_writing = True
         try:
             while self._queue:
-                _, message = self._queue.popleft()
-                self._bytes -= len(message)
                 self.stalled_since = self._clock.now()
-                await self._write(message)
+                await self._write(self._take())
                 self._room.set()
         finally:
             self._is_writing = False
             self.stalled_since = None
             self._room.set()
+
+    def _take(self) -> list[str | bytes]:
+        taken, size = [], 0
+        while self._queue and size < WRITE_BYTES:
+            message = self._queue.popleft()[1]
+            taken.append(message)
+            size += len(message)
+        self._bytes -= size
+        return taken

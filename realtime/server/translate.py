@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from realtime.pipeline import outputs as out
 from realtime.pipeline.requests import Request
 from realtime.types import Budget, UtteranceId
 from realtime.wire import events as wire
+
+Told = (
+    out.SegmentOut
+    | out.SwitchOut
+    | out.FlushedOut
+    | out.TextPausedOut
+    | out.TextResumedOut
+    | out.CancelledOut
+    | out.DoneOut
+    | out.FailedOut
+)
+"""Outputs but sound."""
 
 
 def to_request(event: wire.Open, budget: Budget, api_key: str) -> Request:
@@ -23,17 +37,21 @@ def to_request(event: wire.Open, budget: Budget, api_key: str) -> Request:
     )
 
 
-def to_event(utterance: UtteranceId, output: out.Output, has_words: bool = True) -> wire.ServerEvent:
-    """The event that tells the client about an output. `utterance` is the client's own id."""
+def to_events(utterance: UtteranceId, output: out.Output, has_words: bool = True) -> Sequence[wire.ServerEvent]:
+    """The events that tell the client about an output: one, but for sound, where each frame is one. `utterance` is the client's own id."""
+    if isinstance(output, out.AudioOut):
+        first, engine = output.sequence, output.engine
+        return [wire.Audio(utterance, first + k, f.start, f.samples, engine, f.payload) for k, f in enumerate(output.frames)]
+    return (_to_event(utterance, output, has_words),)
+
+
+def _to_event(utterance: UtteranceId, output: Told, has_words: bool) -> wire.ServerEvent:
     match output:
-        case out.AudioOut():
-            return wire.Audio(utterance, output.sequence, output.start, output.samples, output.engine, output.payload)
         case out.SegmentOut():
-            words = tuple(wire.Word(w.span.start, w.span.end, round(w.start_ms, 1), round(w.end_ms, 1)) for w in output.words)
+            told = output.words if has_words else ()
+            words = tuple(wire.Word(w.span.start, w.span.end, round(w.start_ms, 1), round(w.end_ms, 1)) for w in told)
             span = output.span
-            return wire.SegmentStarted(
-                utterance, output.index, span.start, span.end, output.start, output.engine, output.language, words if has_words else ()
-            )
+            return wire.SegmentStarted(utterance, output.index, span.start, span.end, output.start, output.engine, output.language, words)
         case out.SwitchOut():
             return wire.Switch(utterance, output.from_engine, output.to_engine, output.reason, output.character, output.sample)
         case out.FlushedOut():

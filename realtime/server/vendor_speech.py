@@ -6,7 +6,7 @@ The dialect reads the body and writes the response; the utterance between them i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -20,7 +20,7 @@ from realtime.server.auth import Gatekeeper
 from realtime.server.gateway import Gateway
 from realtime.server.offers import check_format
 from realtime.server.speech import Form, SpeechResponse
-from realtime.server.translate import to_event, to_request
+from realtime.server.translate import to_events, to_request
 from realtime.server.vendor_sockets import vendor_budget, voice_ids
 from realtime.wire import events as wire
 from realtime.wire.dialects import elevenlabs_http, openai_speech
@@ -100,10 +100,15 @@ class _Endpoint:
             text,
             Form(
                 dialect.content_type,
-                lambda output: dialect.encode(to_event(first.utterance, output)),
+                lambda output: _joined(dialect.encode(event) for event in to_events(first.utterance, output)),
                 lambda failed: vendor_error(self._refuse, _error_of(failed)),
             ),
         )
+
+
+def _joined(parts: Iterable[bytes | None]) -> bytes | None:
+    """The bytes that an output's events amount to; None if there are none."""
+    return b"".join(part for part in parts if part) or None
 
 
 async def _body(request: Request) -> bytes:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import anyio
 import pytest
 
 from realtime.clock import MonotonicClock
-from realtime.server.outbox import Outbox
+from realtime.server.outbox import WRITE_BYTES, Outbox
 
 
 class Gate:
@@ -14,11 +17,13 @@ class Gate:
 
     def __init__(self) -> None:
         self.written: list[str | bytes] = []
+        self.writes = 0
         self.is_open = anyio.Event()
 
-    async def write(self, message: str | bytes) -> None:
+    async def write(self, messages: Sequence[str | bytes]) -> None:
         await self.is_open.wait()
-        self.written.append(message)
+        self.written += messages
+        self.writes += 1
 
 
 async def settle() -> None:
@@ -66,10 +71,10 @@ async def test_a_full_outbox_holds_its_writers_up(gate: Gate, outbox: Outbox) ->
 
 async def test_discard_forgets_one_utterance_only(gate: Gate, outbox: Outbox) -> None:
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(outbox.put, b"first", "a")
+        tasks.start_soon(partial(outbox.put, b"first", utterance="a"))
         await settle()
-        await outbox.put(b"a2", "a")
-        await outbox.put(b"b", "b")
+        await outbox.put(b"a2", utterance="a")
+        await outbox.put(b"b", utterance="b")
         await outbox.put(b"notice")
         assert outbox.discard("a") == 1
         gate.is_open.set()
@@ -78,10 +83,10 @@ async def test_discard_forgets_one_utterance_only(gate: Gate, outbox: Outbox) ->
 
 async def test_discard_lets_waiting_writers_in(gate: Gate, outbox: Outbox) -> None:
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(outbox.put, bytes(10), "a")
+        tasks.start_soon(partial(outbox.put, bytes(10), utterance="a"))
         await settle()
-        await outbox.put(bytes(100), "a")
-        tasks.start_soon(outbox.put, b"next", "b")
+        await outbox.put(bytes(100), utterance="a")
+        tasks.start_soon(partial(outbox.put, b"next", utterance="b"))
         await settle()
         assert outbox.held_bytes == 100
         outbox.discard("a")
@@ -97,3 +102,13 @@ async def test_a_cancelled_writer_leaves_the_outbox_usable(gate: Gate, outbox: O
     gate.is_open.set()
     await outbox.put(b"after")
     assert gate.written == [b"after"]
+
+
+async def test_what_is_put_together_is_written_together_but_never_too_much_at_once(gate: Gate, outbox: Outbox) -> None:
+    gate.is_open.set()
+    await outbox.put(b"a", "b", b"c")
+    assert (gate.written, gate.writes) == ([b"a", "b", b"c"], 1)
+    large = bytes(WRITE_BYTES // 2 + 1)
+    await outbox.put(large, large, large)
+    assert gate.writes == 3
+    assert gate.written[3:] == [large] * 3

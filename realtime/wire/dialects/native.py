@@ -18,7 +18,8 @@ import json
 import re
 from abc import ABC, abstractmethod
 from binascii import b2a_base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, ClassVar
 
 import msgpack
@@ -157,7 +158,9 @@ class NativeJson(_Native):
 _dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
-def _readers(role: Role, is_base64: bool) -> dict[str, Reader]:
+@cache
+def _readers(role: Role, is_base64: bool) -> Mapping[str, Reader]:
+    """Shared by all connections: compiling them takes 0.3 ms."""
     is_lenient = role is Role.CLIENT
     received = SERVER_EVENTS if is_lenient else CLIENT_EVENTS
     return {name: object_reader(shape_of(kind), is_lenient=is_lenient, is_base64=is_base64) for name, kind in received.items()}
