@@ -30,7 +30,9 @@ def main(argv: Sequence[str]) -> int:
         return command(arguments)
     except RealtimeError as error:
         print(f"realtime models: {error.message}", file=sys.stderr)
-        return 1
+    except OSError as error:  # a folder that is a file, no permission, a full disk
+        print(f"realtime models: {error.filename or 'files'}: {error.strerror or error}", file=sys.stderr)
+    return 1
 
 
 def parser() -> argparse.ArgumentParser:

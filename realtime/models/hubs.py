@@ -6,6 +6,8 @@ client uses). Both take a mirror's address in place of the hub's.
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import urllib.error
 import urllib.parse
@@ -67,13 +69,12 @@ class HuggingFace:
 
     def describe(self, repo: str, revision: str) -> RemoteRepo:
         """See `Hub`."""
-        import httpx
         from huggingface_hub import HfApi, hf_hub_url
-        from huggingface_hub.errors import HfHubHTTPError
 
+        errors: tuple[type[Exception], ...] = (*_transport_errors(), ValueError, OSError)
         try:
             info = HfApi(endpoint=self._endpoint).model_info(repo, revision=revision or None, files_metadata=True, timeout=TIMEOUT_S)
-        except (HfHubHTTPError, httpx.HTTPError, ValueError, OSError) as error:
+        except errors as error:
             raise ModelMissing(f"{self._endpoint}: can't read {repo}: {_first_line(error)}") from error
         commit = info.sha or revision or "main"
         files = tuple(
@@ -96,6 +97,14 @@ class HuggingFace:
 
         token = get_token()
         return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _transport_errors() -> tuple[type[Exception], ...]:
+    """What the client library and its transport raise; the transport is httpx in its version 1, httpx2 in its version 2."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    transports = [importlib.import_module(name) for name in ("httpx", "httpx2") if importlib.util.find_spec(name)]
+    return (HfHubHTTPError, *(transport.HTTPError for transport in transports))
 
 
 class ModelScope:

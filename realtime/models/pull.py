@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from realtime.errors import ModelMissing
 from realtime.models.hubs import TIMEOUT_S, Hub, RemoteFile
@@ -29,6 +30,22 @@ BAD_CHECKSUMS = 2
 """A file that arrives whole but wrong is fetched once more, then reported."""
 
 Progress = Callable[[int], None]
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Keeps a token at home: hubs send large files on to storage hosts, which refuse strange credentials and have no right to them."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        """See the base class; without `Authorization` when the host changes."""
+        request = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if request is not None and request.host != req.host:
+            request.remove_header("Authorization")
+        return request
+
+
+OPENER = urllib.request.build_opener(_Redirects)
 
 
 def wanted_files(files: Iterable[RemoteFile], patterns: tuple[str, ...]) -> list[RemoteFile]:
@@ -132,7 +149,7 @@ def _fetch_once(hub: Hub, file: RemoteFile, part: Path, offset: int, progress: P
     headers = {**hub.headers(), "Accept-Encoding": "identity"}
     if offset:
         headers["Range"] = f"bytes={offset}-"
-    with urllib.request.urlopen(urllib.request.Request(file.url, headers=headers), timeout=TIMEOUT_S) as reply:
+    with OPENER.open(urllib.request.Request(file.url, headers=headers), timeout=TIMEOUT_S) as reply:
         if offset and reply.status != 206:
             # The server does not resume: start over with what it sends.
             progress(-offset)

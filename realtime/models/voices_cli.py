@@ -35,7 +35,9 @@ def main(argv: Sequence[str]) -> int:
         return int(arguments.command(arguments))
     except RealtimeError as error:
         print(f"realtime voices: {error.message}", file=sys.stderr)
-        return 1
+    except OSError as error:  # a folder that is a file, no permission, a full disk
+        print(f"realtime voices: {error.filename or 'files'}: {error.strerror or error}", file=sys.stderr)
+    return 1
 
 
 def parser() -> argparse.ArgumentParser:

@@ -28,6 +28,8 @@ class FakeHub:
     has_ranges: bool = True
     licence: str = "Apache License 2.0"
     requests: list[tuple[str, str | None]] = field(default_factory=list)
+    redirects: dict[str, str] = field(default_factory=dict)
+    tokens: list[tuple[str, str | None]] = field(default_factory=list)
     port: int = 0
 
     @property
@@ -53,6 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         parts = unquote(url.path).strip("/").split("/")
         self.hub.requests.append((self.path, self.headers.get("Range")))
+        self.hub.tokens.append((str(self.headers.get("Host")).split(":")[0], self.headers.get("Authorization")))
         if parts[:3] == ["api", "v1", "models"]:
             self._modelscope(parts[3:], query)
         elif parts[:2] == ["api", "models"]:
@@ -99,6 +102,12 @@ class Handler(BaseHTTPRequestHandler):
     def _file(self, path: str) -> None:
         if path in self.hub.status:
             self.send_error(self.hub.status[path])
+            return
+        if path in self.hub.redirects and "FilePath" in self.path:
+            self.send_response(302)
+            self.send_header("Location", self.hub.redirects[path])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
             return
         data, start = self.hub.bytes_of(path), 0
         wanted = self.headers.get("Range")

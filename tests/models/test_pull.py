@@ -141,6 +141,29 @@ def test_nobody_there_is_said_so(models_dir: Path, capsys: pytest.CaptureFixture
     assert "127.0.0.1:9" in capsys.readouterr().err
 
 
+def test_nobody_there_is_said_so_of_the_other_hub_too(models_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("huggingface_hub", reason="needs the extra `convert`")
+    arguments = ["--dir", str(models_dir), "pull", "indextts2", "--endpoint", "http://127.0.0.1:9", "--no-export"]
+    assert cli.main(arguments) == 1
+    assert "http://127.0.0.1:9: can't read IndexTeam/IndexTTS-2" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_a_file_is_said(tmp_path: Path, hub: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "models").write_text("")
+    assert pull(hub, tmp_path / "models", "--accept-licence") == 1
+    assert f"realtime models: {tmp_path / 'models'}" in capsys.readouterr().err
+
+
+def test_a_token_stays_with_its_hub(hub: Any, tmp_path: Path) -> None:
+    elsewhere = f"http://localhost:{hub.port}/owner/voice/resolve/main/{BIG}"
+    hub.redirects = {BIG: elsewhere}
+    here = open_hub("modelscope", hub.url)
+    here.headers = lambda: {"Authorization": "Bearer secret"}  # type: ignore[method-assign]
+    file = RemoteFile(BIG, len(hub.files[BIG]), f"{hub.url}/api/v1/models/owner/voice/repo?Revision=master&FilePath={BIG}")
+    assert download(here, file, tmp_path).read_bytes() == hub.files[BIG]
+    assert hub.tokens == [("127.0.0.1", "Bearer secret"), ("localhost", None)]
+
+
 def test_a_listing_that_leaves_its_folder_is_refused(tmp_path: Path) -> None:
     for path in ("../evil", "/etc/evil", "a/../../evil"):
         with pytest.raises(ModelMissing, match="outside its repository"):

@@ -69,7 +69,8 @@ def read(path: Path) -> Clip:
     except OSError as error:
         raise BadOption(f"{path}: {error.strerror or error}") from None
     except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
-        raise BadOption(f"{path}: not a sound file that can be read ({error}); WAV, FLAC, Ogg and MP3 can") from None
+        reason = getattr(error, "error_string", str(error)).rstrip(".")
+        raise BadOption(f"{path}: not a sound file that can be read ({reason}); WAV, FLAC, Ogg and MP3 can") from None
     return checked(samples, rate, hashlib.sha256(data).hexdigest(), str(path))
 
 

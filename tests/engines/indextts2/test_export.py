@@ -14,6 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from realtime.engines.indextts2.checkpoint import export as exporting
 from realtime.engines.indextts2.checkpoint import official
@@ -160,6 +161,21 @@ class TestInterruptions:
         assert names == ["s2mel", "codec", "bigvgan"]
         assert manifest.problems(folder) == []
         assert no_leftovers(tmp_path)
+
+    def test_a_full_disk_that_the_weights_library_meets_is_said_too(
+        self, tiny_parts: RandomParts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        words = "Error while serializing: I/O error: No space left on device (os error 28)"
+
+        def save_file(tensors: object, path: Path) -> None:
+            raise SafetensorError(words)
+
+        monkeypatch.setattr(exporting, "save_file", save_file)
+        with pytest.raises(ModelMissing, match="is full; what is whole is kept in"):
+            export_parts(tiny_parts, tmp_path, Settings("tiny", onnx=False))
+        words = "another fault of the library"
+        with pytest.raises(SafetensorError, match="another fault"):
+            export_parts(tiny_parts, tmp_path, Settings("tiny", onnx=False))
 
     def test_a_step_whose_file_was_lost_is_done_again(
         self, tiny_parts: RandomParts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

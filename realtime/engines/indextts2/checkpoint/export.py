@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import resource
 import shutil
 import sys
@@ -23,6 +24,7 @@ import onnxruntime
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -182,7 +184,12 @@ class Work:
         """Write a weight file, whole or not at all."""
         kind = PRECISIONS[precision]
         path, part = self.folder / f"{name}.safetensors", self.folder / f"{name}.safetensors.part"
-        save_file({k: (v.to(kind) if v.is_floating_point() else v).contiguous() for k, v in state.items()}, part)
+        try:
+            save_file({k: (v.to(kind) if v.is_floating_point() else v).contiguous() for k, v in state.items()}, part)
+        except SafetensorError as error:  # the library's own; a full disk is among them, by its number only
+            if found := re.search(r"os error (\d+)", str(error)):
+                raise OSError(int(found[1]), os.strerror(int(found[1])), str(part)) from error
+            raise
         part.chmod(0o644)  # the library writes for its user alone; the service may be another
         os.replace(part, path)
         return path

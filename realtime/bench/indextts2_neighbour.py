@@ -1,0 +1,77 @@
+"""What a busy neighbour costs: the same work alone, and beside a process that spins on one of our cores; ours and torch's.
+
+A neighbour's share: of `n` cores, the scheduler of the host leaves n - 1/2 to us where one of them is shared by two, so work whose threads
+never wait for each other takes n / (n - 1/2) times as long. Threads that wait at every operator take more.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from realtime.bench.indextts2_speech import Script, speak
+from realtime.bench.indextts2_stages import Work, pieces, torch_pieces
+from realtime.engines.indextts2.engine import IndexTts2
+from realtime.engines.indextts2.model_files import ModelFolder
+
+SPIN = "import os, sys\nos.sched_setaffinity(0, {int(sys.argv[1])})\nprint(flush=True)\nwhile os.getppid() == int(sys.argv[2]): pass"
+COMPARED = ("decode", "flow_step", "vocode_second")
+Figures = dict[str, float]
+
+
+@contextmanager
+def busy_core(core: int) -> Iterator[None]:
+    """A process that spins on one core; it also ends when we do."""
+    command = [sys.executable, "-c", SPIN, str(core), str(os.getpid())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield
+        finally:
+            process.kill()
+
+
+def fair_share(threads: int) -> float:
+    """Times as long that work takes which loses half of one of `threads` cores."""
+    return threads / (threads - 0.5)
+
+
+def measure(
+    engine: IndexTts2, script: Script, folder: ModelFolder | None, threads: int, rounds: int, console: Console
+) -> dict[str, Figures]:
+    """Per piece: seconds alone and beside the neighbour, and how many times as long that is; ours, and torch's with a folder."""
+    core = max(os.sched_getaffinity(0))
+    clause = script.job("n", script.clause, "fast")
+    ours: dict[str, Work] = {"clause, fast": lambda: speak(engine, [clause])}
+    ours |= {name: work for name, work in pieces(engine.stages).items() if name in COMPARED}
+    out = {name: _both(work, core, rounds, "ours") for name, work in ours.items()}
+    for name, work in torch_pieces(folder, threads) if folder else ():
+        if name in COMPARED:
+            console.print(f"torch's {name} beside a busy process")
+            out[name] |= _both(work, core, rounds, "torch")
+    return out
+
+
+def _both(work: Work, core: int, rounds: int, who: str) -> Figures:
+    work()
+    alone = _median(work, rounds)
+    with busy_core(core):
+        beside = _median(work, rounds)
+    return {f"{who}_alone_s": alone, f"{who}_beside_s": beside, f"{who}_times": beside / alone}
+
+
+def _median(work: Work, rounds: int) -> float:
+    taken = []
+    for _ in range(max(1, rounds)):
+        began = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken)
