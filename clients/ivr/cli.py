@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import logging
 import sys
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+from realtime_ivr.collector import postpone
 from realtime_ivr.errors import FlowError
 from realtime_ivr.priority import CHOICES, take_priority
 
@@ -172,10 +172,9 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _run(program: Coroutine[Any, Any, int], priority: str) -> int:
-    """On uvloop where there is one; what was imported until now is no work for the garbage collector: its pauses are jitter."""
+    """On uvloop where there is one, with the garbage collector out of the way: its pauses are jitter."""
     logging.getLogger("realtime_ivr").info("scheduling priority: %s", take_priority(priority))
-    gc.collect()
-    gc.freeze()
+    postpone()
     try:
         import uvloop
     except ImportError:

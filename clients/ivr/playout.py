@@ -1,7 +1,9 @@
 """What is to be heard: bytes of any length in, 20 ms frames out, with marks and positions. Pure.
 
-An utterance's pieces end anywhere; a frame is filled from the next piece. Less than a frame waits for its rest until a mark says that this
-was all; then silence makes it up. While there is nothing to give, `next_frame` is None and the transport decides what silence is.
+An utterance's pieces end anywhere; a frame is filled from the next piece. Sound begins once `PREFETCH` samples are there, or when a mark
+says that this was all: the service plans its deadlines for a listener who holds as much, and what it sends a little late is not heard. Less
+than a frame waits for its rest until a mark ends it; then silence makes it up. While there is nothing to give, `next_frame` is None and
+the transport decides what silence is.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from realtime_ivr.errors import CallFailed
 
 from realtime.types import Codec
 
+PREFETCH = 800
+"""100 ms: `start_buffer_ms` of the service's budget for calls. Costs nothing where its first piece is longer, as it mostly is."""
 MAX_QUEUED_S = 600
 """Guess: ten minutes of speech (4.8 MB as G.711). Longer prompts come in pieces as they are heard."""
 
@@ -20,7 +24,9 @@ MAX_QUEUED_S = 600
 class Playout:
     """Queue of one call. Positions count samples of content; silence that pads or fills is not content."""
 
-    def __init__(self, encoding: Codec, max_queued_s: float = MAX_QUEUED_S) -> None:
+    def __init__(self, encoding: Codec, max_queued_s: float = MAX_QUEUED_S, prefetch: int = PREFETCH) -> None:
+        self._prefetch = prefetch
+        self._is_dry = True
         self._width = SAMPLE_BYTES[encoding]
         self._silence = SILENCE[encoding]
         self._max = int(max_queued_s * RATE) * self._width
@@ -56,8 +62,10 @@ class Playout:
 
     def next_frame(self) -> bytes | None:
         """The next 20 ms, made up with silence at the very end; None when nothing waits."""
-        if not self.queued or self._is_waiting_for_rest():
+        self._is_dry = self._is_dry or self.queued < FRAME_SAMPLES
+        if not self.queued or self._is_waiting_for_more():
             return None
+        self._is_dry = False
         size = FRAME_SAMPLES * self._width
         frame = bytes(self._data[self._taken : self._taken + size])
         self._taken += len(frame)
@@ -67,8 +75,9 @@ class Playout:
             self._taken = 0
         return frame + self._silence * (FRAME_SAMPLES - len(frame) // self._width)
 
-    def _is_waiting_for_rest(self) -> bool:
-        return self.queued < FRAME_SAMPLES and not (self._marks and self._marks[-1][0] >= self.end)
+    def _is_waiting_for_more(self) -> bool:
+        wanted = max(FRAME_SAMPLES, self._prefetch) if self._is_dry else FRAME_SAMPLES
+        return self.queued < wanted and not (self._marks and self._marks[-1][0] >= self.end)
 
     def marks_passed(self) -> list[str]:
         """Marks whose sound is gone, oldest first; each is reported once."""

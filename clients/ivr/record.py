@@ -18,7 +18,8 @@ from realtime_ivr.mos import mos, r_factor
 
 @dataclass(slots=True)
 class PromptRecord:
-    """One thing said. `ttfa_ms`: from the wish to say it until its first sample went to the caller. `source`: service, prompt, local."""
+    """One thing said. `ttfa_ms`: from the wish to say it until its first sound was there for the
+    caller, who hears it with the next frame. `source`: service, prompt, local."""
 
     step: str
     at_s: float

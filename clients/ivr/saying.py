@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from realtime_client import Manner, Utterance
-from realtime_ivr.call import FRAME_SAMPLES, RATE, Call
+from realtime_ivr.call import RATE, Call
 from realtime_ivr.errors import CallFailed
 from realtime_ivr.feed import TextFeed
 from realtime_ivr.local_voice import LocalVoice
+from realtime_ivr.playout import PREFETCH
 from realtime_ivr.prompts import Manners, PromptStore
 from realtime_ivr.record import PromptRecord
 from realtime_ivr.service import Service
@@ -179,7 +180,7 @@ class Saying:
     def _is_starving(self) -> bool:
         """Whether the caller has heard nothing for too long though there is something to be said."""
         now = time.monotonic()
-        if self._call.queued >= FRAME_SAMPLES or not self._has_text_due():  # less than a frame waits for its rest
+        if self._call.queued >= PREFETCH or not self._has_text_due():  # less than that may wait for its rest
             self._idle_since = now
         return now - self._idle_since > self._options.budget_s
 

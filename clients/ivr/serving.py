@@ -15,6 +15,7 @@ from typing import Protocol
 
 from aiosipua.auth import SipDigestAuth
 from aiosipua.headers import parse_uri
+from realtime_ivr.collector import Collector
 from realtime_ivr.desk import Desk, DeskOptions
 from realtime_ivr.flow import Flow
 from realtime_ivr.local_voice import LocalVoice
@@ -105,6 +106,8 @@ async def _desk(arguments: argparse.Namespace) -> AsyncIterator[tuple[Desk, Pace
         await voices.service.start()
         warming = asyncio.create_task(voices.local.warm_up())
         stack.callback(warming.cancel)
+        collecting = asyncio.create_task(Collector(lambda: not desk.calls).run())
+        stack.callback(collecting.cancel)
         if isinstance(program, Flow):
             stack.push_async_callback(Prewarmer(voices, program).aclose)
         yield desk, pacer

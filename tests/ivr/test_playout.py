@@ -7,9 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from realtime_ivr.errors import CallFailed
-from realtime_ivr.playout import Playout
+from realtime_ivr.playout import PREFETCH, Playout
 
 from realtime.types import Codec
+
+
+def plain() -> Playout:
+    """One that holds nothing back at the beginning."""
+    return Playout(Codec.MULAW, prefetch=0)
 
 
 def frames_of(playout: Playout) -> list[bytes]:
@@ -22,7 +27,7 @@ def frames_of(playout: Playout) -> list[bytes]:
 @given(st.lists(st.integers(0, 700), max_size=12))
 def test_whatever_the_pieces_the_sound_is_the_same(sizes: list[int]) -> None:
     data = np.arange(sum(sizes), dtype=np.uint8).tobytes()
-    playout, at = Playout(Codec.MULAW), 0
+    playout, at = plain(), 0
     for size in sizes:
         playout.push(data[at : at + size])
         at += size
@@ -35,7 +40,7 @@ def test_whatever_the_pieces_the_sound_is_the_same(sizes: list[int]) -> None:
 
 
 def test_less_than_a_frame_waits_for_its_rest() -> None:
-    playout = Playout(Codec.MULAW)
+    playout = plain()
     playout.push(b"\x01" * 100)
     assert playout.next_frame() is None
     playout.push(b"\x02" * 60)
@@ -60,7 +65,7 @@ def test_clear_passes_the_marks_and_keeps_the_position() -> None:
 
 
 def test_cut_takes_back_what_lies_behind_and_never_what_was_heard() -> None:
-    playout = Playout(Codec.MULAW)
+    playout = plain()
     playout.push(b"\x01" * 480)
     playout.next_frame()
     playout.cut(200)
@@ -76,3 +81,23 @@ def test_a_full_queue_and_half_a_sample_are_refused() -> None:
     playout.push(bytes(1600))
     with pytest.raises(CallFailed, match="wait to be heard"):
         playout.push(bytes(2))
+
+
+def test_sound_begins_with_100_ms_or_when_that_is_all_and_anew_after_running_dry() -> None:
+    playout = Playout(Codec.MULAW)
+    playout.push(bytes(PREFETCH - 1))
+    assert playout.next_frame() is None
+    playout.push(bytes(1))
+    assert len(frames_of(playout)) == 5  # down to the last one: what was held is for what comes late
+    playout.push(bytes(320))
+    assert playout.next_frame() is None
+    playout.mark("all")
+    assert len(frames_of(playout)) == 2
+
+
+def test_a_piece_that_comes_before_the_last_was_heard_is_not_held_back() -> None:
+    playout = Playout(Codec.MULAW)
+    playout.push(bytes(PREFETCH))
+    for _ in range(50):
+        assert playout.next_frame() is not None
+        playout.push(bytes(160))

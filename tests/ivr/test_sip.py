@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from realtime_ivr.call import Call, Digit, Held, HungUp
 from realtime_ivr.errors import CallFailed
-from realtime_ivr.sip import transactions
+from realtime_ivr.sip import session_clock, transactions
 from realtime_ivr.sip.agent import SipSettings
 from realtime_ivr.sip.offer import NoCommonCodec, agree, make_answer, read_sdp
 from realtime_ivr.sip.reading import Unreadable, answer, read
@@ -319,6 +319,46 @@ async def test_hold_and_resume_and_a_stale_request() -> None:
         await peer.status(500)
 
 
+async def test_a_call_that_is_to_be_refreshed_and_is_not_is_hung_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_clock, "watchdog_delay", lambda interval: interval / 300)  # RFC 4028 in less time
+    asks = "Supported: timer\r\nSession-Expires: 90;refresher=uac\r\n"
+    async with agent() as (_, peer, calls):
+        peer.send(peer.request("INVITE", body=offer(), extra=asks))
+        ok = await peer.status(200)
+        assert ok.headers.get_first("session-expires") == "90;refresher=uac" and ok.headers.get_first("require") == "timer"
+        tag = ok.to_addr.tag or ""  # type: ignore[union-attr]
+        peer.send(peer.request("ACK", branch="z9hG4bKa", to_tag=tag))
+        for sequence in (2, 3):
+            await asyncio.sleep(0.2)
+            peer.send(peer.request("UPDATE", cseq=sequence, to_tag=tag, extra=asks))
+            assert (await peer.status(200)).headers.get_first("session-expires") == "90;refresher=uac"
+        assert calls[0].hung_up is None
+        bye = await peer.receive()
+        assert isinstance(bye, SipRequest) and bye.method == "BYE"
+        assert calls[0].hung_up is not None and calls[0].hung_up.reason == "the other side is gone"
+
+
+@pytest.mark.parametrize(("status", "stays"), [(200, True), (481, False)])
+async def test_a_call_that_we_are_to_refresh_is_refreshed(monkeypatch: pytest.MonkeyPatch, status: int, stays: bool) -> None:
+    monkeypatch.setattr(session_clock, "MIN_S", 0)
+    async with agent() as (_, peer, calls):
+        peer.send(peer.request("INVITE", body=offer(), extra="Require: timer\r\nSession-Expires: 1 ;refresher=uas\r\n"))
+        ok = await peer.status(200)
+        assert (ok.headers.get_first("session-expires") or "").endswith("refresher=uas")
+        peer.send(peer.request("ACK", branch="z9hG4bKa", to_tag=ok.to_addr.tag or ""))  # type: ignore[union-attr]
+        update = await peer.receive()
+        assert isinstance(update, SipRequest) and update.method == "UPDATE" and not update.body
+        peer.send(bytes(answer(update, status, headers={"Session-Expires": "1800;refresher=uac"})))
+        await asyncio.sleep(0.1)
+        assert (calls[0].hung_up is None) is stays
+
+
+async def test_an_interval_that_is_too_short_gets_422() -> None:
+    async with agent() as (_, peer, calls):
+        peer.send(peer.request("INVITE", body=offer(), extra="Supported: timer\r\nx: 30\r\n"))
+        assert (await peer.status(422)).headers.get_first("min-se") == "90" and calls == []
+
+
 async def test_a_late_offer_is_answered_in_the_ack() -> None:
     async with agent() as (_, peer, calls):
         peer.send(peer.request("INVITE"))
@@ -375,6 +415,29 @@ async def test_an_outgoing_call_answers_a_digest_challenge_and_takes_a_refusal()
         with pytest.raises(CallFailed, match="486 busy") as refusal:
             await dialling
         assert refusal.value.status == 486
+
+
+async def test_a_proxy_and_a_phone_may_both_ask_and_a_stale_nonce_is_taken_anew_but_a_wrong_password_is_not_tried_twice() -> None:
+    asked = (
+        (407, "Proxy-Authenticate", 'Digest realm="proxy", nonce="1", qop="auth-int, auth"'),
+        (401, "WWW-Authenticate", 'Digest realm="phone", nonce="2", algorithm=SHA-256'),
+        (407, "Proxy-Authenticate", 'Digest realm="proxy", nonce="3", stale=TRUE, qop="auth"'),
+        (401, "WWW-Authenticate", 'Digest realm="phone", nonce="4"'),  # no word of stale: refused
+    )
+    async with agent() as (transport, peer, _):
+        dialling = asyncio.create_task(transport.dial(f"sip:bob@127.0.0.1:{peer.port}", auth=SipDigestAuth("me", "secret")))
+        nonces = []
+        for status, name, challenge in asked:
+            invite = await peer.receive()
+            assert isinstance(invite, SipRequest) and invite.method == "INVITE"
+            given_ = [invite.headers.get_first(header) for header in ("proxy-authorization", "authorization")]
+            nonces.append([parse_auth(one).params["nonce"] if one else "" for one in given_])
+            peer.send(bytes(answer(invite, status, to_tag="t", headers={name: challenge})))
+            ack = await peer.receive()
+            assert isinstance(ack, SipRequest) and ack.method == "ACK"
+        with pytest.raises(CallFailed, match="401"):
+            await dialling
+        assert nonces == [["", ""], ["1", ""], ["1", "2"], ["3", "2"]]
 
 
 async def test_a_refer_hands_the_caller_on_and_a_refused_one_keeps_him() -> None:

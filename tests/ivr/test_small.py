@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 from realtime_ivr import bench
+from realtime_ivr import collector as collecting
 from realtime_ivr.cli import main
+from realtime_ivr.collector import Collector
 from realtime_ivr.metrics import Metrics, MetricsServer
 from realtime_ivr.mos import mos, r_factor
 from realtime_ivr.record import CallRecord, RecordFile
@@ -99,6 +101,25 @@ def test_metrics_are_served() -> None:
     with pytest.raises(BadOption, match="can't serve metrics"):
         MetricsServer(metrics, "127.0.0.1", server.port)
     server.close()
+
+
+def test_garbage_waits_until_nobody_listens_but_not_for_ever() -> None:
+    now, is_idle = [0.0], [False]
+    collector = Collector(lambda: is_idle[0], lambda: now[0])
+    now[0] = collecting.REST_S + 1
+    assert not collector.is_due()
+    is_idle[0] = True
+    assert collector.is_due()
+    collector.collect()
+    assert not collector.is_due()
+    is_idle[0], now[0] = False, now[0] + collecting.LONGEST_S
+    assert collector.is_due()
+
+
+def test_every_priority_that_is_taken_is_told() -> None:
+    code = "from realtime_ivr.priority import take_priority; print(take_priority('normal')); print(take_priority('auto'))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30).stdout.split("\n")
+    assert told[0] == "normal" and told[1].startswith(("real-time", "nice", "normal"))
 
 
 def test_addresses_are_checked() -> None:

@@ -43,6 +43,7 @@ class SaidInACall:
     text: str
     takeovers: int = 0
     underruns: int = 0
+    skipped: int = 0
 
 
 def sentence(random_: random.Random, number: int) -> str:
@@ -79,6 +80,7 @@ async def test_no_character_is_lost_or_said_twice_on_a_busy_machine(service_url:
             await session.say(text)
         mine.takeovers = sum(one.takeovers for one in session.record.prompts)
         mine.underruns = sum(one.underruns for one in session.record.prompts)
+        mine.skipped = session.call.quality.late_ticks
         await session.pause(0.1)
 
     voices = Voices(Service(service_url), PromptStore(), LocalVoice())
@@ -115,7 +117,8 @@ async def test_no_character_is_lost_or_said_twice_on_a_busy_machine(service_url:
     missing = [one for one in said if one.text not in heard]
     print(
         f"{total * PER_CALL} utterances, {sum(len(one.text) for one in said)} characters, {len(wrong)} of {total} calls differ, "
-        f"{sum(one.takeovers for one in said)} takeovers, {sum(one.underruns for one in said)} underruns"
+        f"{sum(one.takeovers for one in said)} takeovers, {sum(one.underruns for one in said)} underruns, "
+        f"{sum(one.skipped for one in said)} frames skipped"
     )
     assert wrong == [], missing
 

@@ -25,13 +25,14 @@ from realtime_ivr.sip.dialog import ack_error, cancel_of, first_request, local_h
 from realtime_ivr.sip.leg import Leg, Stage
 from realtime_ivr.sip.offer import NoCommonCodec
 from realtime_ivr.sip.reading import ALLOW, Address, Request, Response, Unreadable, answer, read, reply_address
+from realtime_ivr.sip.session_clock import EXTENSION, MIN_S, too_short
 from realtime_ivr.sip.transactions import ClientKey, Transactions, Unacknowledged, Unanswered
 
 from realtime.errors import BadOption
 
 log = logging.getLogger("realtime_ivr")
 
-KNOWN_EXTENSIONS: frozenset[str] = frozenset()
+KNOWN_EXTENSIONS = frozenset({EXTENSION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +283,8 @@ class SipAgent(asyncio.DatagramProtocol):
             return 420, {"Unsupported": ", ".join(unknown)}
         if not invite.message.headers.get("contact"):
             return 400, {}
+        if too_short(invite.message):
+            return 422, {"Min-SE": str(MIN_S)}
         if any(leg.dialog.call_id == invite.call_id and leg.dialog.remote_tag == invite.from_tag for leg in self.legs.values()):
             return 482, {}
         if len(self.legs) >= self.settings.max_calls or not self._bucket.take(self._now()):

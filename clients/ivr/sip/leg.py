@@ -3,7 +3,8 @@
     incoming  RINGING -> ANSWERED (200 sent) -> UP (ACK came) -> OVER
     outgoing  CALLING -> UP (200 came, ACK sent) -> OVER
 
-A leg never waits: its agent feeds it, its owner (the `Call`) is told by callbacks.
+A leg never waits: its agent feeds it, its owner (the `Call`) is told by callbacks. Long because it is one state machine: what moves a
+call's state is here and nowhere else.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import asyncio
 from collections.abc import Callable
 from enum import Enum, auto
 
-from aiosipua.auth import SipDigestAuth, answer_challenge
+from aiosipua.auth import SipDigestAuth
 from aiosipua.message import SipRequest
 from realtime_ivr.call import HangUpSide, HungUp
 from realtime_ivr.errors import CallFailed
 from realtime_ivr.sip.dialog import Dialog, ack_success, next_hop, request_in, take_answer
+from realtime_ivr.sip.digest import Credentials
 from realtime_ivr.sip.dtmf import key_in_info
 from realtime_ivr.sip.offer import NoCommonCodec, Terms, agree, make_answer, make_offer, read_sdp
 from realtime_ivr.sip.reading import ALLOW, Address, Request, Response, answer, contact, uri_of
+from realtime_ivr.sip.session_clock import EXTENSION, SessionClock
 from realtime_ivr.sip.wire import Wire
 
 SDP = "application/sdp"
@@ -52,13 +55,12 @@ class Leg:
         self.on_over: Callable[[HungUp], None] = lambda end: None
         self.refer_status: asyncio.Queue[int] = asyncio.Queue()
         self._wire = wire
-        self._auth: SipDigestAuth | None = None
-        self._has_tried_auth = False
+        self._credentials = Credentials(None)
+        self.clock = SessionClock(self._refresh, self._vanished)
         self._is_cancelled = False
         self._offered_late = False
         self._last_offer: SipRequest | None = None
         self._ack: SipRequest | None = None
-        self._reinvite: Request | None = None
 
     def __repr__(self) -> str:
         return f"<Leg {self.dialog.call_id} {self.stage.name} {self.peer[0]}:{self.peer[1]}>"
@@ -113,9 +115,10 @@ class Leg:
 
     def call(self, invite: SipRequest, auth: SipDigestAuth | None) -> None:
         """Send the INVITE with our offer."""
-        self._auth = auth
+        self._credentials = Credentials(auth)
         invite.headers.set_single("Contact", contact(self.user, self.local))
         invite.headers.set_single("Allow", ALLOW)
+        invite.headers.set_single("Supported", EXTENSION)
         invite.text = make_offer((self.local[0], self.media_port), self.session)
         invite.content_type = SDP
         self._last_offer = invite
@@ -164,6 +167,10 @@ class Leg:
         """A response to a request of ours."""
         if response.method == "INVITE":
             self._invite_responded(response)
+        elif response.method == "UPDATE" and response.status < 300:
+            self.clock.answered(response.message)
+        elif response.method == "UPDATE" and response.status in (408, 481):  # they know of no such call (RFC 4028, 10)
+            self._vanished()
         elif response.method == "REFER" and response.status >= 200:
             self.refer_status.put_nowait(response.status if response.status >= 300 else 100)
 
@@ -173,6 +180,8 @@ class Leg:
             self._fail(CallFailed("no answer from there; is the address right, and UDP let through?", status=408))
         elif method == "REFER":
             self.refer_status.put_nowait(408)
+        elif method == "UPDATE":
+            self._vanished()
 
     def unacknowledged(self) -> None:
         """Our 200 was never acknowledged: RFC 3261, 13.3.1.4 wants a BYE."""
@@ -203,7 +212,8 @@ class Leg:
             self._answer(self.invite, status, sdp)
 
     def _answer(self, request: Request, status: int, sdp: str) -> None:
-        headers = {"Contact": contact(self.user, self.local), "Allow": ALLOW, "Supported": ""}
+        headers = {"Contact": contact(self.user, self.local), "Allow": ALLOW}
+        headers |= self.clock.agree(request.message) if status == 200 else {}
         response = answer(request.message, status, to_tag=self.dialog.local_tag, headers=headers)
         if sdp:
             response.text, response.content_type = sdp, SDP
@@ -238,7 +248,7 @@ class Leg:
             self.dialog.remote_target = uri_of(request.message.headers.get("contact")[0])
         if not request.message.body:
             if request.method == "UPDATE":
-                self._reply(request, 200)
+                self._answer(request, 200, "")
             else:
                 self._answer(request, 200, self._answer_sdp(request))
             return
@@ -292,6 +302,7 @@ class Leg:
         self._ack = ack_success(self.dialog, response.sequence, self.local)
         self._wire.send_once(self._ack, self._hop)
         self.stage = Stage.UP
+        self.clock.answered(response.message)
         try:
             self._agreed(agree(read_sdp(response.message.text)))
         except NoCommonCodec as error:
@@ -313,21 +324,33 @@ class Leg:
             self._wire.send_request(request_in(other, "BYE", self.local), hop, self)
 
     def _retry(self, response: Response) -> bool:
-        """Answer a digest challenge, once."""
-        if response.status not in (401, 407) or self._auth is None or self._has_tried_auth or self._is_cancelled:
-            return False
+        """Try again with an answer to a digest challenge."""
         assert self._last_offer is not None  # there was an INVITE
-        header = answer_challenge(self._auth, response.message, response.status, "INVITE", self._last_offer.uri)
-        if header is None:
+        if self._is_cancelled or not self._credentials.answer(response.message, response.status, "INVITE", self._last_offer.uri):
             return False
-        self._has_tried_auth = True
         again = request_in(self.dialog, "INVITE", self.local, self.user)
         again.headers.set_single("Allow", ALLOW)
-        again.headers.set_single(*header)
+        again.headers.set_single("Supported", EXTENSION)
+        for name, value in self._credentials.headers.items():
+            again.headers.set_single(name, value)
         again.body, again.content_type = self._last_offer.body, SDP
         self._last_offer = again
         self._wire.send_request(again, self.peer, self)
         return True
+
+    def _refresh(self) -> None:
+        """Say that the call is still up."""
+        if self.stage in (Stage.ANSWERED, Stage.UP):
+            update = request_in(self.dialog, "UPDATE", self.local, self.user)
+            update.headers.set_single("Supported", EXTENSION)
+            update.headers.set_single("Session-Expires", self.clock.header)
+            self._wire.send_request(update, self._hop, self)
+
+    def _vanished(self) -> None:
+        """Nobody refreshed the call, or took our refreshment."""
+        if self.stage in (Stage.ANSWERED, Stage.UP):
+            self._wire.send_request(request_in(self.dialog, "BYE", self.local), self._hop, self)
+            self._over(HangUpSide.NETWORK, "the other side is gone")
 
     def _fail(self, error: CallFailed) -> None:
         if self.stage is Stage.CALLING:
@@ -338,6 +361,7 @@ class Leg:
         if self.stage is Stage.OVER:
             return
         self.stage = Stage.OVER
+        self.clock.cancel()
         self.dialog.terminate()
         self.answered.set()
         self.acknowledged.set()

@@ -12,10 +12,11 @@ import random
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from aiosipua.auth import SipDigestAuth, answer_challenge
+from aiosipua.auth import SipDigestAuth
 from aiosipua.headers import parse_uri
 from aiosipua.message import SipRequest
 from realtime_ivr.sip.dialog import Dialog, first_request, request_in
+from realtime_ivr.sip.digest import MAX_TRIES, Credentials
 from realtime_ivr.sip.reading import Address, Response, contact
 from realtime_ivr.sip.transactions import Unanswered
 
@@ -102,9 +103,9 @@ class Registration:
 
     async def _register(self, expires_s: int) -> int:
         """One REGISTER with its challenges answered; the seconds granted, 0 if not."""
-        header: tuple[str, str] | None = None
-        for _ in range(3):  # plain, with digest, with a longer time
-            response = await self._ask(expires_s, header)
+        credentials = Credentials(self._auth)
+        for _ in range(MAX_TRIES + 2):  # plain, with digest, with a longer time
+            response = await self._ask(expires_s, credentials.headers)
             if response is None:
                 self.state, self.status = RegistrationState.TRYING, 0
                 return 0
@@ -113,24 +114,22 @@ class Registration:
                 self.state = RegistrationState.REGISTERED if expires_s else RegistrationState.CLOSED
                 self.granted_s = _granted(response, expires_s)
                 return self.granted_s
-            if response.status in (401, 407) and header is None:
-                header = answer_challenge(self._auth, response.message, response.status, "REGISTER", self._request_uri)
-            elif response.status == 423:
+            if response.status == 423:
                 expires_s = self._expires_s = max(expires_s + 1, _number(response.message.headers.get_first("min-expires"), 3600))
-                header = None
-            else:
+                credentials = Credentials(self._auth)
+            elif not credentials.answer(response.message, response.status, "REGISTER", self._request_uri):
                 break
         self.state = RegistrationState.REFUSED
         return 0
 
-    async def _ask(self, expires_s: int, header: tuple[str, str] | None) -> Response | None:
+    async def _ask(self, expires_s: int, credentials: dict[str, str]) -> Response | None:
         assert self._agent is not None  # started
         local = self._agent.local_address(self._peer)
         request = self._request(local)
         request.headers.set_single("Contact", contact(self._uri.user or "", local))
         request.headers.set_single("Expires", str(expires_s))
-        if header is not None:
-            request.headers.set_single(*header)
+        for name, value in credentials.items():
+            request.headers.set_single(name, value)
         self._answer = asyncio.get_running_loop().create_future()
         self._agent.send_request(request, self._peer, None)
         return await self._answer
