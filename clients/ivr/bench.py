@@ -1,10 +1,11 @@
-"""How even the clock of many calls is on this machine: `realtime-ivr bench pacing` and `bench sipp`.
+"""How even the clock of many calls is on this machine: `realtime-ivr bench pacing`, `bench sipp` and `bench service`.
 
     pacing   calls without signalling, each sending to a socket of a receiver process, which notes when each packet came (kernel timestamps)
     sipp     SIPp places the calls, for real, and echoes the media; the same notes from what we send, SIPp's own counts, and what came back
+    service  callers of our own hear every word streamed by the service at `--url`; when each packet came at their sockets
 
 Jitter is a packet's distance from the even grid that fits its call best, so a late packet counts once. The sound is made ahead: what is
-measured is the phone side, not an engine."""
+measured by the first two is the phone side, not an engine."""
 
 from __future__ import annotations
 
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from realtime_ivr.bench_service import hear
 from realtime_ivr.call import FRAME_S, Call, HungUp, MarkHeard, Quality
 from realtime_ivr.pacer import Pacer
 from realtime_ivr.sip.agent import SipSettings
@@ -41,8 +43,11 @@ HOST = "127.0.0.1"
 
 async def bench(arguments: argparse.Namespace) -> int:
     """Run one and print its figures."""
-    run = pacing if arguments.what == "pacing" else with_sipp
-    figures = await run(arguments.calls, arguments.seconds, one_timer_per_call=arguments.one_timer_per_call)
+    if arguments.what == "service":
+        figures = await with_service(arguments.calls, arguments.seconds, arguments.url)
+    else:
+        run = pacing if arguments.what == "pacing" else with_sipp
+        figures = await run(arguments.calls, arguments.seconds, one_timer_per_call=arguments.one_timer_per_call)
     table = Table(title=f"{arguments.what}: {arguments.calls} calls, {arguments.seconds:g} s, {os.cpu_count()} cores")
     table.add_column("figure")
     table.add_column("value", justify="right")
@@ -132,6 +137,15 @@ async def with_sipp(calls: int, seconds: float, *, one_timer_per_call: bool = Fa
     lost = sum(call.quality.packets_lost for call in over)
     figures = _figures([np.array(times) for times in sent_at.values()], sum(map(len, sent_at.values())), None, cpu / lasted)
     return {"sipp_exit": code, "sipp": note, "calls_served": len(over), **figures, "packets_echoed": received, "packets_lost": lost}
+
+
+async def with_service(calls: int, seconds: float, url: str) -> dict[str, Any]:
+    """Figures of `calls` calls whose words the service streams."""
+    began, started = _cpu_s(), time.monotonic()
+    times, figures = await hear(calls, seconds, url)
+    cpu = (_cpu_s() - began) / (time.monotonic() - started)
+    counted = _figures([np.array(one) for one in times], sum(map(len, times)), None, cpu)
+    return figures | {"packets_counted": counted.pop("packets_sent")} | counted
 
 
 def _free_port() -> int:

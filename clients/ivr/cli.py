@@ -63,7 +63,12 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("--flow", type=Path, required=True, metavar="FILE")
     check.set_defaults(command=_check)
     bench = commands.add_parser("bench", help="measure this machine", description="Measure this machine.")
-    bench.add_argument("what", choices=("pacing", "sipp"), help="pacing: the clock of many calls; sipp: the same with SIPp as the callers")
+    bench.add_argument(
+        "what",
+        choices=("pacing", "sipp", "service"),
+        help="pacing: the clock of many calls; sipp: the same with SIPp as the callers; service: with the words of a running service",
+    )
+    bench.add_argument("--url", default="ws://127.0.0.1:7860", help="service: which one (default ws://127.0.0.1:7860)")
     bench.add_argument("--calls", type=int, default=50, help="calls at once (default 50)")
     bench.add_argument("--seconds", type=float, default=10.0, help="how long each lasts (default 10)")
     bench.add_argument("--priority", choices=CHOICES, default="auto", help="scheduling of the process (default auto)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable
@@ -112,6 +113,8 @@ async def agent(
         calls.append(call)
         await on_call(call)
 
+    await asyncio.sleep(0)
+    files, tasks = len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())
     transport = SipTransport(SipSettings(port=0, **settings), serve, rtp_ports=(54000, 57000), registration=registration)
     await transport.start()
     peer = Peer(transport.agent.port)
@@ -121,6 +124,8 @@ async def agent(
         peer.socket.close()
         await transport.aclose()
         assert not transport.agent.legs and len(transport.pacer) == 0
+        await asyncio.sleep(0.02)  # closed sockets leave the loop in its next turn
+        assert len(os.listdir("/proc/self/fd")) <= files and len(asyncio.all_tasks()) <= tasks, "a socket or task leaked"
 
 
 async def test_a_repeated_invite_is_one_call_and_gets_the_same_answer() -> None:
@@ -466,6 +471,72 @@ async def test_a_refer_hands_the_caller_on_and_a_refused_one_keeps_him() -> None
             while len(results) < 2:
                 await asyncio.sleep(0.01)
         assert results == [603, "sip:agent@127.0.0.1"]
+
+
+@pytest.mark.parametrize("who", ["the caller", "we"])
+async def test_a_hang_up_during_a_transfer_leaves_nothing(who: str) -> None:
+    ends: list[str] = []
+
+    async def forward(call: Call) -> None:
+        await call.answer()
+        try:
+            await call.transfer("sip:nobody@127.0.0.1")
+        except CallFailed as error:
+            ends.append(error.message)
+
+    async with agent(forward) as (transport, peer, calls):
+        tag = await peer.call()
+        refer = await peer.receive()
+        assert isinstance(refer, SipRequest) and refer.method == "REFER"
+        peer.send(bytes(answer(refer, 202)))
+        if who == "the caller":
+            peer.send(peer.request("BYE", cseq=5, to_tag=tag))
+            await peer.status(200)
+        else:
+            await asyncio.sleep(0.05)
+            await calls[0].hang_up()
+            bye = await peer.receive()
+            assert isinstance(bye, SipRequest) and bye.method == "BYE"
+            peer.send(bytes(answer(bye, 200)))
+        async with asyncio.timeout(2):
+            while not ends:
+                await asyncio.sleep(0.01)
+        assert not transport.agent.legs and len(ends) == 1
+
+
+@pytest.mark.parametrize("stage", ["nothing came yet", "it rings", "early media"])
+@pytest.mark.parametrize("ends", ["487", "picked up meanwhile"])
+async def test_a_call_out_that_is_given_up_is_cancelled_and_a_late_answer_is_hung_up(stage: str, ends: str) -> None:
+    async with agent() as (transport, peer, _):
+        dialling = asyncio.create_task(transport.dial(f"sip:bob@127.0.0.1:{peer.port}"))
+        invite = await peer.receive()
+        assert isinstance(invite, SipRequest)
+
+        def reply(status: int, request: SipRequest, sdp: str = "") -> None:
+            response = answer(request, status, to_tag="t", headers={"Contact": f"<sip:bob@127.0.0.1:{peer.port}>"})
+            if sdp:
+                response.text, response.content_type = sdp, "application/sdp"
+            peer.send(bytes(response))
+
+        if stage != "nothing came yet":
+            reply(*((183, invite, offer()) if stage == "early media" else (180, invite)))
+            await asyncio.sleep(0.05)
+        dialling.cancel()
+        await asyncio.gather(dialling, return_exceptions=True)
+        if stage == "nothing came yet":
+            assert await peer.silence(0.1) == []  # RFC 3261, 9.1: a CANCEL waits for a provisional answer
+            reply(100, invite)
+        cancel = await peer.receive()
+        assert isinstance(cancel, SipRequest) and cancel.method == "CANCEL" and cancel.via[0].branch == invite.via[0].branch
+        reply(200, cancel)
+        reply(*((487, invite) if ends == "487" else (200, invite, offer())))
+        ack = await peer.receive()
+        assert isinstance(ack, SipRequest) and ack.method == "ACK"
+        if ends != "487":
+            bye = await peer.receive()
+            assert isinstance(bye, SipRequest) and bye.method == "BYE"
+            reply(200, bye)
+        assert not transport.agent.legs and await peer.silence(0.1) == []
 
 
 async def test_a_registration_is_challenged_granted_and_taken_back() -> None:
