@@ -1,11 +1,13 @@
 """Every character of many utterances, decoded from the packets that callers got, while the processors are kept busy by others.
 
-A few utterances in the ordinary run; `REALTIME_STRESS_UTTERANCES=2000 pytest tests/ivr/test_words.py` for many (two minutes per thousand
-on one core)."""
+A few utterances in the ordinary run; `REALTIME_STRESS_UTTERANCES=2000 pytest -s tests/ivr/test_words.py` for many (a minute per thousand on
+one core). A machine that stops the phone side for longer than it makes up for (100 ms) leaves silence in a word, which is counted and told,
+and taken out before the comparison: nothing may be lost by it."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import random
@@ -19,6 +21,7 @@ from pathlib import Path
 
 import pytest
 from realtime_ivr.call import Call
+from realtime_ivr.collector import postpone
 from realtime_ivr.desk import Desk
 from realtime_ivr.local_voice import LocalVoice
 from realtime_ivr.prompts import Manners, PromptStore
@@ -42,7 +45,6 @@ class SaidInACall:
 
     text: str
     takeovers: int = 0
-    underruns: int = 0
     skipped: int = 0
 
 
@@ -51,6 +53,18 @@ def sentence(random_: random.Random, number: int) -> str:
     words = [random_.choice(WORDS) for _ in range(random_.randrange(2, 7))]
     words.insert(random_.randrange(len(words)), str(number))
     return " ".join(words) + "."
+
+
+@contextmanager
+def garbage_postponed() -> Iterator[None]:
+    """As `realtime-ivr serve` does; a full collection of all that a test run has loaded takes 200 ms on a busy core."""
+    before = gc.get_threshold()
+    postpone()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
 
 
 @contextmanager
@@ -79,7 +93,6 @@ async def test_no_character_is_lost_or_said_twice_on_a_busy_machine(service_url:
         for text in texts:
             await session.say(text)
         mine.takeovers = sum(one.takeovers for one in session.record.prompts)
-        mine.underruns = sum(one.underruns for one in session.record.prompts)
         mine.skipped = session.call.quality.late_ticks
         await session.pause(0.1)
 
@@ -103,7 +116,7 @@ async def test_no_character_is_lost_or_said_twice_on_a_busy_machine(service_url:
         "--keep",
         str(tmp_path),
     ]
-    with busy(1):
+    with busy(1), garbage_postponed():
         callers = await asyncio.create_subprocess_exec(
             *command, "--calls", str(min(AT_ONCE, total)), "--total", str(total), stdout=asyncio.subprocess.PIPE
         )
@@ -112,15 +125,31 @@ async def test_no_character_is_lost_or_said_twice_on_a_busy_machine(service_url:
     await voices.service.aclose()
     await voices.local.aclose()
     assert result["failures"] == [] and result["calls"] == total and result["packets_lost"] == 0
-    heard = [decode(expand(data, MULAW_DECODE) / 32768, 8000) for data in _kept(tmp_path)]
+    kept = [_frames(data) for data in _kept(tmp_path)]
+    gaps = sum(_gaps(frames) for frames in kept)
+    heard = [decode(expand(b"".join(frame for frame in frames if is_sound(frame)), MULAW_DECODE) / 32768, 8000) for frames in kept]
     wrong = list((Counter(heard) - Counter(one.text for one in said)).elements())
     missing = [one for one in said if one.text not in heard]
     print(
-        f"{total * PER_CALL} utterances, {sum(len(one.text) for one in said)} characters, {len(wrong)} of {total} calls differ, "
-        f"{sum(one.takeovers for one in said)} takeovers, {sum(one.underruns for one in said)} underruns, "
-        f"{sum(one.skipped for one in said)} frames skipped"
+        f"{total * PER_CALL} utterances, {sum(len(one.text) for one in said)} characters, {len(wrong)} of {total} calls differ, {gaps} gaps in "
+        f"words, {sum(one.skipped for one in said)} frames skipped, {sum(one.takeovers for one in said)} takeovers"
     )
     assert wrong == [], missing
+
+
+def is_sound(frame: bytes) -> bool:
+    """A beacon fills even its pauses, so a silent frame is none of its."""
+    return set(frame) != {0xFF}
+
+
+def _gaps(frames: list[bytes]) -> int:
+    """Silences of more than the pause between two utterances, which lasts until the service has answered."""
+    text = "".join("#" if is_sound(frame) else "." for frame in frames).strip(".")
+    return text.count("#....")
+
+
+def _frames(data: bytes) -> list[bytes]:
+    return [data[at : at + 160] for at in range(0, len(data), 160)]
 
 
 def _kept(folder: Path) -> list[bytes]:
