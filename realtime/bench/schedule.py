@@ -21,7 +21,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as Rows
 
 from realtime.bench import schedule_rates as rates
-from realtime.bench.capacity import measured_workers
 from realtime.bench.schedule_baselines import FifoTimeout, OnFailure
 from realtime.bench.schedule_bound import served_at_most
 from realtime.bench.schedule_calls import Fate
@@ -29,7 +28,6 @@ from realtime.bench.schedule_cost import UNBOUNDED, decision_cost
 from realtime.bench.schedule_ours import Ours
 from realtime.bench.schedule_world import EngineModel, Offer, World, mean_offer_s, offers
 from realtime.bench.svg_chart import Panel, chart
-from realtime.config import load as load_settings
 from realtime.scheduling.scheduler import SchedulerSettings
 
 LOADS = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
@@ -162,6 +160,9 @@ def picture(rows: list[dict[str, Any]], cost_us: dict[str, float]) -> str:
 
 
 def _measure(engines: list[str]) -> rates.Table:
+    from realtime.bench.capacity import measured_workers  # real workers, and with them the whole service: a second's import
+    from realtime.config import load as load_settings
+
     with Console(stderr=True).status("starting one worker of each engine and measuring it"):
         return rates.measured(anyio.run(measured_workers, load_settings(), engines))
 

@@ -1,8 +1,8 @@
 """Who may begin an utterance: rate and concurrency per API key, a global bound, and a prediction of what one more would do.
 
-The prediction is a balance of flows. Each utterance in progress uses up one second of sound per second, the engines of its chain
-can make so many seconds of sound per second; a share of that is kept back for the unevenness of arrivals, more of it from the
-lower priority classes. Costs O(1) per request: the totals are kept up to date by the scheduler.
+The prediction is made by the scheduler and has two parts. With everything that is owed to those admitted, and what the newcomer will
+be, in the order of deadlines: would a sample be late (`demand`)? Is a slot expected in time for its first sound (`waiting`)? The first
+is asked of a share of the engines' throughput only, a smaller one for the lower classes: arrivals, rates and lengths are uneven.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ class TokenBucket:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the service carries and could carry, for one chain of engines: seconds of sound per second, and counts. `room`: slots that a
-    new utterance could have at once."""
+    """The service as a newcomer finds it. `supply`: seconds of sound per second of the engines that may speak it. `late_s`: how late the
+    latest sample of anybody would be if it were admitted; `slot_late_s`: how late a slot would be for its own first sound."""
 
     streams: int
     waiting_jobs: int
-    demand: float
     supply: float
-    room: int
+    late_s: float = 0.0
+    slot_late_s: float = 0.0
     mean_stream_s: float = 8.0
 
 
@@ -92,12 +92,8 @@ class Admission:
             return Refused(spec.id, Reason.QUEUE_FULL, _ms(self._turnover_s(load.streams, load)))
         if load.supply <= 0:
             return Refused(spec.id, Reason.NO_WORKER, 1000)
-        if load.room <= 0 and load.streams > 0 and spec.priority is not Priority.BATCH:
-            return Refused(spec.id, Reason.OVERLOADED, _ms(self._turnover_s(load.streams, load)))
-        excess = load.demand + 1 - HEADROOM[spec.priority] * load.supply
-        if excess > 0 and load.streams > 0:
-            # streams end at a rate of demand / mean length: so long until `excess` of them have
-            return Refused(spec.id, Reason.OVERLOADED, _ms(excess * load.mean_stream_s / max(load.demand, 1.0)))
+        if load.streams > 0 and max(load.late_s, load.slot_late_s) > 0:  # alone, better slow than never
+            return Refused(spec.id, Reason.OVERLOADED, _ms(max(load.late_s, load.slot_late_s)))
         return None
 
     def enter(self, spec: StreamSpec, now: float) -> None:

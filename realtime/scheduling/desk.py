@@ -21,12 +21,14 @@ class SchedulerSettings:
     """Every value of the scheduler that may be tuned.
 
     `first_word_from_fallback`: an utterance for which the first choice has no room may be begun by the next engine (else it is
-    refused). `urgent_s`: segments with less time than this to their deadline may take the slots kept free for such; `reserve` is the
+    refused). `begins_on_last_resort`: the last of three or more engines counts as room for new utterances; else it only rescues those
+    admitted. `urgent_s`: segments with less time than this to their deadline may take the slots kept free for such; `reserve` is the
     share of an engine's slots that is. `fair_share`: every so manieth segment given out is the most overdue one of a lower
     priority class, if there is one.
     """
 
     first_word_from_fallback: bool = True
+    begins_on_last_resort: bool = False
     urgent_s: float = 1.0
     reserve: float = 0.25
     fair_share: int = 8

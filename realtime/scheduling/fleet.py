@@ -45,10 +45,10 @@ class Worker:
         self._counted_at = max(now, self._counted_at)
         return self._job_s
 
-    def learn(self, rates: RateBook, is_last_resort: bool) -> bool:
+    def learn(self, rates: RateBook, is_stand_in: bool) -> bool:
         """Take over what was learned of its speed; True when it can carry more or fewer jobs than before."""
         self.slots_at = {
-            level: rates.useful_jobs(self.card, level, rates.limit(self.card.engine, is_last_resort)) for level in self.card.rates
+            level: rates.useful_jobs(self.card, level, rates.limit(self.card.engine, is_stand_in)) for level in self.card.rates
         }
         fastest = tuple(self.card.rates)[-1]
         before, self.slots = self.slots, self.slots_at[fastest]
@@ -67,7 +67,7 @@ class Fleet:
         self._slots: dict[EngineName, int] = {}
         self._supply: dict[EngineName, tuple[float, ...]] = {}
         self._summed_at = float("-inf")
-        self.last_resorts: set[EngineName] = set()  # engines behind which nobody stands: filled less
+        self.stand_ins: set[EngineName] = set()  # engines that others fall back on: filled less
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -83,7 +83,7 @@ class Fleet:
         """A worker is ready."""
         self.rates.add(card)
         worker = self._workers[card.id] = Worker(card)
-        worker.learn(self.rates, card.engine in self.last_resorts)
+        worker.learn(self.rates, card.engine in self.stand_ins)
         self._slots[card.engine] = self._slots.get(card.engine, 0) + worker.slots
         self._place(worker)
         self._summed_at = float("-inf")
@@ -201,7 +201,7 @@ class Fleet:
             if worker.suspected_at is not None and now - worker.suspected_at > SUSPECT_S:
                 self.clear(card.id)
             levels = tuple(card.rates)
-            if worker.learn(self.rates, card.engine in self.last_resorts):
+            if worker.learn(self.rates, card.engine in self.stand_ins):
                 self._place(worker)
             slots[card.engine] += worker.slots
             sums = totals.setdefault(card.engine, [0.0] * len(levels))

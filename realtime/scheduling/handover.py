@@ -23,12 +23,13 @@ from realtime.scheduling.streams import Run
 class HandoverSettings:
     """Margins and limits of handovers."""
 
-    margin_s: float = 0.03  # over the p99: event loop, pipe and alignment (measured 5-15 ms, doubled)
+    margin_s: float = 0.05  # over the p99: event loop, pipe, alignment (measured 5-15 ms), and the other's second chunk
     commit_s: float = 0.03  # a decision this long before the deadline still reaches the listener in time
     most_ahead_s: float = 2.0  # no race begins earlier than this before the deadline, however slow the other engine is
     stall_factor: float = 4.0  # no sound for so many times the expected gap is a stall (guess)
     stall_floor_s: float = 2.0  # and at least this long over it: with slack, waiting costs nothing; without, a predicted miss comes first
-    most_races: int = 3  # per segment: then the engine that can't keep up loses even if it is a little ahead
+    most_races: int = 3  # per segment: won so often without keeping up, an engine loses; begun so often, the next ones begin later
+    patience_share: float = 0.9  # of an engine's chunks come by then: one that will surely be in time is given so long before a race
     most_lost_runs: int = 6  # per segment and engine: a worker's death is not the text's fault, so many may be
     return_after_s: float = 2.0  # hysteresis: the first choice is taken again no sooner than this after a switch
     return_slack_s: float = 0.5  # and only with so much time to spare
@@ -81,12 +82,12 @@ def verdict(view: RaceView) -> Verdict:
 
 
 def start_at(deadline: float, worker: Worker, rates: RateBook, settings: HandoverSettings) -> float:
-    """When a run on that worker (at its fastest level, with what it has on it) must start for its first sound to meet the deadline in
-    99 of 100 cases."""
+    """When a run on that worker must start for its first sound to meet the deadline in 99 of 100 cases: at its fastest level, with what
+    it has on it; but no later than the engine's first chunks have needed of late, as others may come with it."""
     card = worker.card
     expected = rates.first_chunk_s(card.id, tuple(card.rates)[-1], len(worker.runs) + 1)
-    needed = min(settings.most_ahead_s, expected * rates.first_lateness_p99(card.engine))
-    return deadline - needed - settings.margin_s - settings.commit_s
+    needed = max(expected * rates.first_lateness(card.engine), rates.first_chunk_p99_s(card.engine))
+    return deadline - min(settings.most_ahead_s, needed) - settings.margin_s - settings.commit_s
 
 
 def next_sound_at(run: Run, rates: RateBook, jobs: float) -> float:
@@ -96,12 +97,12 @@ def next_sound_at(run: Run, rates: RateBook, jobs: float) -> float:
     return run.heard_of_at + max(0.01, run.chunk_s * rates.rtf(run.worker_id, run.level, jobs))
 
 
-def surely_at(run: Run, rates: RateBook, jobs: float) -> float:
-    """When the run will have been heard of in 99 of 100 cases."""
+def surely_at(run: Run, rates: RateBook, jobs: float, share: float = 0.99) -> float:
+    """When the run will have been heard of, in a share of the cases."""
     expected = next_sound_at(run, rates, jobs)
     if run.audio_s == 0:
-        return run.began_at + (expected - run.began_at) * rates.first_lateness_p99(run.engine)
-    return run.heard_of_at + (expected - run.heard_of_at) * rates.lateness_p99(run.engine)
+        return run.began_at + (expected - run.began_at) * rates.first_lateness(run.engine, share)
+    return run.heard_of_at + (expected - run.heard_of_at) * rates.lateness(run.engine, share)
 
 
 def stalled_at(run: Run, rates: RateBook, jobs: float, settings: HandoverSettings) -> float:

@@ -48,6 +48,16 @@ class LazyHeap(Generic[K]):
             heapq.heappop(self._heap)
         return None
 
+    def count_until(self, at: float, most: int) -> int:
+        """How many keys have a place not after `at`; counting ends at `most`. Costs O(answer), and what was dropped meanwhile."""
+        found, stack = 0, [0]
+        while stack and found < most:
+            k = stack.pop()
+            if k < len(self._heap) and self._heap[k][0] <= at:
+                found += self._current.get(self._heap[k][2]) == self._heap[k][1]
+                stack += (2 * k + 1, 2 * k + 2)
+        return found
+
     def pop(self) -> tuple[float, K]:
         """Take the lowest out. Raises `IndexError` when empty."""
         head = self.head()

@@ -134,10 +134,22 @@ class Races:
         begin = start_at(deadline, found, desk.rates, rules)
         if now < begin:
             desk.timers.put(job.spec.id, min(begin, stall) if stall > now else begin)
-        elif now < sure <= deadline - rules.commit_s and desk.is_pressed(found.card.engine):
-            desk.timers.put(job.spec.id, sure)
+        elif self._may_wait(job, run, found, deadline) and now < (likely := surely_at(run, desk.rates, jobs, rules.patience_share)):
+            desk.timers.put(job.spec.id, likely)
         else:
             self._race(job, found, deadline, now)
+
+    def _may_wait(self, job: JobRecord, run: Run, other: Worker, deadline: float) -> bool:
+        """A run that will surely be in time is not raced from the first moment on when that would cost too much: when the other engine
+        has begun in vain often enough for this segment; or has much to do, and would probably be in time all the same."""
+        desk, rules = self._desk, self._desk.settings.handover
+        rates, jobs = desk.rates, desk.jobs_on(run)
+        if not desk.is_pressed(other.card.engine) and job.races < rules.most_races:
+            return False
+        fastest = tuple(other.card.rates)[-1]
+        needed_s = rates.first_chunk_s(other.card.id, fastest, len(other.runs) + 1) if job.races < rules.most_races else 0.0
+        likely = surely_at(run, rates, jobs, rules.patience_share)
+        return surely_at(run, rates, jobs) <= deadline - rules.commit_s and likely + needed_s <= deadline - rules.commit_s
 
     def _must_leave(self, job: JobRecord, run: Run, twin: Worker, deadline: float, now: float) -> bool:
         """Nobody but another worker of the same engine is left, which can't race: leave a run that is overdue when silence is near."""
@@ -221,13 +233,14 @@ class Races:
         view = RaceView(
             has_fresh_audio=fresh_s > 0,
             keeps_up=keeps_up(leader, desk.rates, desk.jobs_on(leader), then),
-            is_hopeless=job.races >= rules.most_races or self._is_hopeless(job, leader, then),
+            is_hopeless=job.close_races >= rules.most_races or self._is_hopeless(job, leader, then),
             is_ready=challenger.is_sounding,
             must_decide=now >= deadline - rules.commit_s,
         )
         result = verdict(view)
         sure = surely_at(challenger, desk.rates, desk.jobs_on(challenger)) + rules.margin_s
         if result is not Verdict.OPEN:
+            job.close_races += not view.keeps_up
             self._settle(job, result, now)
         elif view.must_decide and not challenger.is_sounding and now >= sure and self._has_better(job, challenger):
             desk.emit(CancelJob(job.spec.id, job.stream.spec.id, challenger.worker_id, challenger.engine, Reason.STALL), "stall")

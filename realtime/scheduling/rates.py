@@ -111,13 +111,13 @@ class RateBook:
         """Seconds from dispatch to the first sound, with `jobs` jobs on the worker."""
         return self._pace(worker_id, level).first_chunk_s * (1 + self._price(worker_id, level).queueing * (jobs - 1))
 
-    def first_lateness_p99(self, engine: EngineName) -> float:
-        """How many times later than predicted a first chunk of the engine comes, at the 99th percentile."""
-        return _tail(self._habits[engine].first_ratios, PRIOR_SPREAD)
+    def first_lateness(self, engine: EngineName, share: float = 0.99) -> float:
+        """How many times later than predicted a first chunk of the engine comes at most, in a share of the cases."""
+        return _tail(self._habits[engine].first_ratios, share)
 
-    def lateness_p99(self, engine: EngineName) -> float:
+    def lateness(self, engine: EngineName, share: float = 0.99) -> float:
         """The same for later chunks."""
-        return _tail(self._habits[engine].ratios, PRIOR_SPREAD)
+        return _tail(self._habits[engine].ratios, share)
 
     def first_chunk_p99_s(self, engine: EngineName) -> float:
         """The time that 99 % of the engine's first chunks took, whatever the load was; from the warm-up until `ENOUGH` were seen."""
@@ -160,9 +160,9 @@ class RateBook:
 
     # totals
 
-    def limit(self, engine: EngineName, is_last_resort: bool) -> float:
-        """RTF up to which workers of the engine should be filled. Where nobody stands behind it, a late chunk must keep up as well."""
-        return min(KEEPS_UP, 1 / self.lateness_p99(engine)) if is_last_resort else KEEPS_UP
+    def limit(self, engine: EngineName, is_stand_in: bool) -> float:
+        """RTF up to which workers of the engine should be filled. Of one that others fall back on, a late chunk must keep up as well."""
+        return min(KEEPS_UP, 1 / self.lateness(engine)) if is_stand_in else KEEPS_UP
 
     def useful_jobs(self, card: WorkerCard, level: str, limit: float) -> int:
         """How many jobs the worker can carry at that level with each at an RTF of `limit` at most; 1 if none."""
@@ -184,8 +184,8 @@ class RateBook:
         return self._prices.get((engine, level)) or _Prices(1.0, 0.5)
 
 
-def _tail(ratios: Quantile, prior: float) -> float:
-    return max(1.0, ratios.at(0.99)) if len(ratios) >= ENOUGH else prior
+def _tail(ratios: Quantile, share: float) -> float:
+    return max(1.0, ratios.at(share)) if len(ratios) >= ENOUGH else PRIOR_SPREAD
 
 
 def _follow_price(price: float, relative: float, jobs: float) -> float:

@@ -9,12 +9,13 @@ Cost: a report or a decision is O(log n) in streams, jobs and workers; once a se
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from realtime.scheduling.actions import Action, CancelJob, Reason, StartCanary
-from realtime.scheduling.admission import Admission, Load
+from realtime.scheduling.admission import HEADROOM, Admission, Load
 from realtime.scheduling.breaker import BreakerState
 from realtime.scheduling.cards import Admitted, JobSpec, LevelRate, Refused, StreamSpec, WorkerCard
+from realtime.scheduling.demand import Ledger, most_late
 from realtime.scheduling.desk import Desk, SchedulerSettings
 from realtime.scheduling.playout import Continuity, PlayoutModel
 from realtime.scheduling.racing import Races
@@ -39,6 +40,7 @@ __all__ = [
 STAND_IN_SHARE = 0.6  # of a stand-in's throughput that utterances may be admitted on; the rest is for handovers (from the simulation)
 EARLIER_S = 0.005  # a deadline that moved less than this needs no new look
 MEAN_STREAM_S = 8.0  # length of an utterance until some have ended (guess)
+MEAN_SEGMENT_S = 3.0  # length of a segment until some were submitted (guess)
 FOLLOW = 0.05  # weight of one utterance in the mean
 
 
@@ -69,8 +71,10 @@ class Scheduler:
         self._room = WaitingRoom(self._desk)
         self._races = Races(self._desk, self._room)
         self._admission = Admission(self.settings.admission)
-        self._chains: dict[tuple[EngineName, ...], int] = {}
+        self._ledger = Ledger()
         self._mean_stream_s = MEAN_STREAM_S
+        self._mean_length_s = MEAN_STREAM_S
+        self._mean_segment_s = MEAN_SEGMENT_S
 
     def __repr__(self) -> str:
         desk, fleet = self._desk, self._desk.fleet
@@ -116,10 +120,9 @@ class Scheduler:
         self._admission.enter(spec, now)
         playout = PlayoutModel(spec.budget.first_audio_ms / 1000, spec.budget.start_buffer_ms / 1000)
         stream = self._desk.streams[spec.id] = Stream(spec, playout, now)
+        self._note(stream, now)
         self._desk.assigned[spec.chain[0]] += 1
-        if len(spec.chain) > 1:
-            self._desk.fleet.last_resorts.add(spec.chain[-1])
-        self._chains[spec.chain] = self._chains.get(spec.chain, 0) + 1
+        self._desk.fleet.stand_ins.update(spec.chain[1:])
         first = next((e for e in spec.chain if self._desk.fleet.pick(e) and self._desk.breaker(e).is_closed), spec.chain[stream.place])
         return Admitted(spec.id, first)
 
@@ -137,45 +140,55 @@ class Scheduler:
             self._drop(stream, job, now)
         self._admission.leave(stream.spec)
         desk.assigned[stream.spec.chain[stream.place]] -= 1
-        self._chains[stream.spec.chain] -= 1
+        self._ledger.drop(stream_id, stream.spec.chain)
         self._mean_stream_s += FOLLOW * (min(60.0, now - stream.opened_at) - self._mean_stream_s)
+        self._mean_length_s += FOLLOW * (min(60.0, stream.given_s) - self._mean_length_s)
 
     def submit(self, job: JobSpec, now: float) -> None:
-        """A segment is ready to be spoken. Submit a stream's segments in order. Ignored when the stream is gone."""
+        """A segment is ready to be spoken. Submit a stream's segments in order; one whose sound comes from elsewhere may be left out, and
+        submitted when that ends early. Ignored when the stream is gone."""
         stream = self._desk.streams.get(job.stream_id)
         if stream is None:
             return
         stream.playout.expect(now)
         record = self._desk.jobs[job.id] = JobRecord(job, stream)
-        stream.queue.append(record)
-        if len(stream.queue) == 1:
+        first = stream.queue[0] if stream.queue else None
+        stream.enqueue(record)
+        self._mean_segment_s += FOLLOW * (job.expected_s - self._mean_segment_s)
+        self._note(stream, now)
+        if stream.queue[0] is not first:
+            if first is not None:
+                self._room.leave(first)
             self._room.arm(stream, now)
 
     def ended(self, stream_id: UtteranceId, now: float) -> None:
-        """No more text will come for this utterance. Nothing hangs on it yet: what is owed follows from the segments."""
+        """No more text will come for this utterance: nothing need be kept free for it."""
+        if (stream := self._desk.streams.get(stream_id)) is not None:
+            stream.is_ended = True
+            self._note(stream, now)
 
     # reports of the dispatcher
-
-    def started(self, job_id: JobId, worker_id: WorkerId, now: float) -> None:
-        """The worker has taken the run. Nothing hangs on it: times count from the dispatch, as the listener's do."""
 
     def progressed(self, job_id: JobId, engine: EngineName, audio_s: float, now: float) -> None:
         """The run has produced `audio_s` seconds of sound in all (of its own, counted from where it began)."""
         job = self._desk.jobs.get(job_id)
         if job is not None and (run := job.run_of(engine)) is not None:
             self._races.sounded(job, run, audio_s, now)
+            self._note(job.stream, now)
 
     def finished(self, job_id: JobId, engine: EngineName, audio_s: float, now: float) -> None:
         """The run is complete: `audio_s` seconds in all. Zero means that nothing was left to say."""
         job = self._desk.jobs.get(job_id)
         if job is not None and (run := job.run_of(engine)) is not None:
             self._races.ended(job, run, audio_s, now)
+            self._note(job.stream, now)
 
     def failed(self, job_id: JobId, engine: EngineName, reason: Reason, now: float) -> None:
         """The run is dead. `UNSPEAKABLE` (this engine can't speak this text or voice) is no fault of the engine's health."""
         job = self._desk.jobs.get(job_id)
         if job is not None and (run := job.run_of(engine)) is not None:
             self._races.lost(job, run, reason, now)
+            self._note(job.stream, now)
 
     def canary_finished(self, engine: EngineName, is_good: bool, now: float) -> None:
         """A canary came back."""
@@ -188,6 +201,7 @@ class Scheduler:
         if (stream := self._desk.streams.get(stream_id)) is not None:
             before = stream.playout.next_deadline()
             stream.sent(audio_s, now)
+            self._note(stream, now)
             self._recheck(stream, before, now)
 
     def played(self, stream_id: UtteranceId, position_s: float, now: float) -> None:
@@ -195,6 +209,7 @@ class Scheduler:
         if (stream := self._desk.streams.get(stream_id)) is not None:
             before = stream.playout.next_deadline()
             stream.playout.played(position_s, now)
+            self._note(stream, now)
             self._recheck(stream, before, now)
 
     def playout(self, stream_id: UtteranceId) -> PlayoutModel | None:
@@ -249,9 +264,27 @@ class Scheduler:
         usable = [e for e in spec.chain if desk.fleet.has(e) and (desk.breaker(e).is_closed or e == spec.chain[-1])]
         if not self.settings.first_word_from_fallback:
             usable = usable[:1]
+        elif len(usable) > 2 and not self.settings.begins_on_last_resort:
+            usable = usable[:-1]
         supply = sum((desk.fleet.supply(e, now) or (0.0,))[-1] * (STAND_IN_SHARE if k else 1.0) for k, e in enumerate(usable))
-        demand = sum(count for chain, count in self._chains.items() if not set(chain).isdisjoint(usable))
-        return Load(len(desk.streams), len(desk.jobs), demand, supply, self._room.room(usable), self._mean_stream_s)
+        load = Load(len(desk.streams), len(desk.jobs), supply, mean_stream_s=self._mean_stream_s)
+        if supply <= 0 or not desk.streams:
+            return load
+        first_audio_s = spec.budget.first_audio_ms / 1000
+        begins = now + first_audio_s
+        new = (begins, begins + (spec.expected_s or self._mean_length_s))
+        late_s = most_late(self._ledger.shared_with(usable), new, now, HEADROOM[spec.priority] * supply)
+        return replace(load, late_s=late_s, slot_late_s=self._room.late_s(usable, first_audio_s, self._mean_segment_s, now))
+
+    def _note(self, stream: Stream, now: float) -> None:
+        """Keep the ledger up to date with what a stream is owed."""
+        if stream.spec.id not in self._desk.streams:
+            return
+        hoped_s = 0.0 if stream.is_ended else max(self._mean_segment_s, self._mean_length_s - stream.given_s)
+        begins = stream.playout.due_at(stream.unsent_s) if stream.is_owed else float("inf")
+        if not stream.given_s:
+            begins = now + stream.spec.budget.first_audio_ms / 1000
+        self._ledger.note(stream.spec.id, stream.spec.chain, begins, stream.owed_s, hoped_s)
 
     def _recheck(self, stream: Stream, before: float, now: float) -> None:
         """The listener will run dry sooner than was thought: look at the stream's jobs again now."""

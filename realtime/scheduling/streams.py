@@ -107,6 +107,7 @@ class JobRecord:
     barred: set[EngineName] = field(default_factory=set)  # engines that must not try this job again
     refusals: int = 0
     races: int = 0
+    close_races: int = 0  # in which the leader sounded again, but did not keep up
     race_from_s: float = 0.0  # how much there was of the segment when the race began: what came after is held back
     why: Reason | None = None  # of the loss, of an orphan
 
@@ -151,11 +152,48 @@ class Stream:
     switched_at: float | None = None
     switches: int = 0
     unsent_s: float = 0.0  # made, in order, and not reported as sent
+    queued_s: float = 0.0  # expected length of what is in the queue
+    given_s: float = 0.0  # expected length of all text given so far
+    is_ended: bool = False  # no more text will come
 
     @property
     def is_owed(self) -> bool:
         """True while text was given whose audio is not complete."""
         return bool(self.queue) or any(job.state is not JobState.DONE for job in self.active.values())
+
+    @property
+    def owed_s(self) -> float:
+        """How much is expected to come of the text that is there."""
+        return self.queued_s + sum(job.remaining_s for job in self.active.values() if job.state is not JobState.DONE)
+
+    def enqueue(self, job: JobRecord) -> None:
+        """One more segment waits, at its place in the text: one whose sound came from elsewhere until now may come after later ones."""
+        place = len(self.queue)
+        while place and self.queue[place - 1].spec.index > job.spec.index:
+            place -= 1
+        if place == 0 and self._may_go_out and (head := next(iter(self.active.values()), None)) and head.spec.index > job.spec.index:
+            self.unsent_s = max(0.0, self.unsent_s - head.safe_s)  # what was made behind it must wait for it
+        self.queue.insert(place, job)
+        self.queued_s += job.spec.expected_s
+        self.given_s += job.spec.expected_s
+
+    def dequeue(self) -> JobRecord:
+        """The first segment waits no longer."""
+        job = self.queue.popleft()
+        self.queued_s = self.queued_s - job.spec.expected_s if self.queue else 0.0
+        return job
+
+    def activate(self, job: JobRecord) -> None:
+        """A segment is given out, at its place in the text."""
+        is_late = any(other.spec.index > job.spec.index for other in self.active.values())
+        self.active[job.spec.id] = job
+        if is_late:
+            self.active = dict(sorted(self.active.items(), key=lambda item: item[1].spec.index))
+
+    def requeue(self, job: JobRecord) -> None:
+        """A segment that was given out waits again, before all others."""
+        self.queue.appendleft(job)
+        self.queued_s += job.spec.expected_s
 
     def deadline_of(self, job: JobRecord) -> float:
         """When the next sample of the job must be there: the moment the listener reaches the end of what there is of it.
@@ -165,6 +203,8 @@ class Stream:
         ahead_s, is_head = self.unsent_s, True
         for other in self.active.values():
             safe_s = other.safe_s
+            if other.spec.index > job.spec.index:  # a latecomer's successor was given out before it
+                return self.playout.due_at(ahead_s)
             if other is job:
                 return self.playout.due_at(max(0.0, ahead_s - HELD_BACK_S) if is_head else ahead_s + safe_s)
             to_come_s = 0.0 if other.state is JobState.DONE else max(LEAST_REMAINING_S, other.spec.expected_s - safe_s)
@@ -174,18 +214,24 @@ class Stream:
 
     def credit(self, job: JobRecord, audio_s: float) -> None:
         """So much more sound of the job may go out. Only the first active job's can: the others' counts when their turn comes."""
-        if next(iter(self.active.values()), None) is job:
+        if self._may_go_out and next(iter(self.active.values()), None) is job:
             self.unsent_s += audio_s
 
     def retire(self) -> None:
         """Forget jobs that are done, from the front on; what the next one has made already may go out now."""
         while self.active:
             head = next(iter(self.active.values()))
-            if head.state is not JobState.DONE:
+            if head.state is not JobState.DONE or not self._may_go_out:
                 return
             del self.active[head.spec.id]
             if following := next(iter(self.active.values()), None):
                 self.unsent_s += following.safe_s
+
+    @property
+    def _may_go_out(self) -> bool:
+        """False while a segment waits that comes before all those given out."""
+        head = next(iter(self.active.values()), None)
+        return head is None or not self.queue or self.queue[0].spec.index > head.spec.index
 
     def sent(self, audio_s: float, now: float) -> None:
         """The stream's audio sent so far. While the lead is under its limit everything that may go out does, at once."""

@@ -27,6 +27,7 @@ from realtime.types import EngineName, JobId, Priority
 CLASSES = tuple(Priority)
 NEVER = float("inf")
 TICK_S = 0.001  # the soonest that it is worth looking again
+SURELY = 3.0  # standard deviations: one newcomer in a thousand finds no slot although it was promised one
 LEAST_FOR_RESERVE = 4  # slots that an engine must have for some to be kept free
 
 
@@ -42,10 +43,30 @@ class WaitingRoom:
         """Segments in the engine's queues."""
         return sum(len(queue) for queue in self._queues.get(engine, {}).values())
 
-    def room(self, engines: list[EngineName]) -> int:
-        """Slots that a new utterance could have at once, less the newcomers who wait for one already."""
-        free = sum(max(0, self._desk.fleet.free(engine) - self._reserved(engine)) for engine in engines)
-        return free - sum(len(self._queues_of(engine)[priority, True]) for engine in engines[:1] for priority in CLASSES)
+    def late_s(self, engines: list[EngineName], first_audio_s: float, segment_s: float, now: float) -> float:
+        """By how much a new utterance would get a slot too late for its first sound; 0 when it should be in time.
+
+        Either a slot is free, beyond those that others wait for who come before it; or so many are expected to become free in time, runs
+        ending at random at the rate at which the engines work, that `SURELY` deviations fewer would still do.
+        """
+        desk = self._desk
+        free, ending, per_s = 0, 0.0, 0.0
+        for engine in engines:
+            slots = desk.fleet.slots(engine)
+            free += max(0, desk.fleet.free(engine) - self._reserved(engine))
+            rate = (desk.fleet.supply(engine, now) or (0.0,))[-1] * desk.fleet.used(engine) / max(1, slots) / segment_s
+            ending += rate * max(0.0, first_audio_s - desk.rates.first_chunk_p99_s(engine) - desk.settings.handover.margin_s)
+            per_s += rate
+        in_time = free + max(0, int(ending - SURELY * ending**0.5))
+        lacking = 1 - in_time + self._ahead_of(engines[0], now + first_audio_s + segment_s, in_time)
+        return lacking / per_s if lacking > 0 and per_s > 0 else float(lacking > 0)
+
+    def _ahead_of(self, engine: EngineName, due: float, most: int) -> int:
+        """Segments waiting for the engine that come before one whose work is due then; counted up to `most`."""
+        found = 0
+        for queue in self._queues.get(engine, {}).values():
+            found += queue.count_until(due, most - found)
+        return found
 
     # coming in and going out
 
@@ -72,10 +93,7 @@ class WaitingRoom:
         for engine in self._engines_for(job, now):
             worker = desk.fleet.any_of(engine)
             assert worker is not None, "an engine that is open to a job has a worker"
-            needed = min(
-                start_at(deadline, worker, desk.rates, desk.settings.handover),
-                deadline - desk.rates.first_chunk_p99_s(engine) - desk.settings.handover.margin_s,  # others may come with it
-            )
+            needed = start_at(deadline, worker, desk.rates, desk.settings.handover)
             if is_first or needed <= now:
                 self._enter(engine, job, deadline)
             else:
@@ -214,8 +232,8 @@ class WaitingRoom:
                 job.why or "",
             )
         else:
-            stream.queue.popleft()
-            stream.active[job.spec.id] = job
+            stream.dequeue()
+            stream.activate(job)
             desk.emit(Dispatch(job.spec.id, stream.spec.id, card.id, card.engine, level, deadline), card.engine)
         if stream.spec.chain[stream.place] != card.engine:
             self._note_engine(stream, card.engine, now)
@@ -239,7 +257,7 @@ class WaitingRoom:
             other.leader, other.base_s = None, 0.0
             other.move(JobEvent.REQUEUED)
             del stream.active[other.spec.id]
-            stream.queue.appendleft(other)
+            stream.requeue(other)
         self.arm(stream, now)
 
     def _note_engine(self, stream: Stream, engine: EngineName, now: float) -> None:
@@ -261,7 +279,7 @@ class WaitingRoom:
             deadline,
             job.remaining_s,
             spare_s=None if playout.has_started() or job.stream.active else playout.start_buffer_s,
-            lateness=rates.lateness_p99(worker.card.engine),
+            lateness=rates.lateness(worker.card.engine),
             chunk_s=rates.chunk_s(worker.card.engine),
         )
 
@@ -321,7 +339,7 @@ class WaitingRoom:
     def _reserved(self, engine: EngineName) -> int:
         """Slots kept free: for segments that can't wait, and on a last resort for handovers."""
         slots = self._desk.fleet.slots(engine)
-        if engine in self._desk.fleet.last_resorts:
+        if engine in self._desk.fleet.stand_ins:
             return max(1, int(self._desk.settings.reserve * slots)) if slots > 1 else 0
         return int(self._desk.settings.reserve * slots) if slots >= LEAST_FOR_RESERVE else 0
 
@@ -350,7 +368,7 @@ class WaitingRoom:
         desk.jobs.pop(job.spec.id, None)
         stream.active.pop(job.spec.id, None)
         if stream.queue and stream.queue[0] is job:
-            stream.queue.popleft()
+            stream.dequeue()
         if is_barred or stream.active or stream.playout.total_s() > 0:
             desk.emit(Fail(job.spec.id, stream.spec.id, Reason.NO_ENGINE_LEFT), "no_engine_left")
         else:

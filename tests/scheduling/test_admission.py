@@ -7,7 +7,7 @@ from realtime.scheduling.admission import Admission, AdmissionSettings, KeyLimit
 from realtime.scheduling.cards import StreamSpec
 from realtime.types import Priority
 
-CALM = Load(streams=1, waiting_jobs=0, demand=1, supply=10, room=5)
+CALM = Load(streams=1, waiting_jobs=0, supply=10)
 
 
 def spec(name: str = "a", key: str = "k", priority: Priority = Priority.NORMAL) -> StreamSpec:
@@ -18,12 +18,12 @@ def spec(name: str = "a", key: str = "k", priority: Priority = Priority.NORMAL) 
     ("load", "reason"),
     [
         (CALM, None),
-        (Load(3, 0, 3, 0.0, 5), Reason.NO_WORKER),
-        (Load(9, 0, 9, 10, 5), Reason.OVERLOADED),
-        (Load(3, 0, 3, 10, 0), Reason.OVERLOADED),
-        (Load(100, 0, 3, 10, 5), Reason.QUEUE_FULL),
-        (Load(3, 1000, 3, 10, 5), Reason.QUEUE_FULL),
-        (Load(0, 0, 0, 0.5, 0), None),  # nobody is there to be harmed: better slow than never
+        (Load(3, 0, 0.0), Reason.NO_WORKER),
+        (Load(9, 0, 10, late_s=0.5), Reason.OVERLOADED),
+        (Load(3, 0, 10, slot_late_s=0.2), Reason.OVERLOADED),
+        (Load(100, 0, 10), Reason.QUEUE_FULL),
+        (Load(3, 1000, 10), Reason.QUEUE_FULL),
+        (Load(0, 0, 0.5, late_s=3.0), None),  # nobody is there to be harmed: better slow than never
     ],
 )
 def test_the_gate(load: Load, reason: Reason | None) -> None:
@@ -34,11 +34,9 @@ def test_the_gate(load: Load, reason: Reason | None) -> None:
         assert 50 <= refused.retry_after_ms <= 60_000
 
 
-def test_lower_classes_are_refused_first() -> None:
-    admission = Admission()
-    load = Load(6, 0, 6.2, 10, 5)
-    refused = [p for p in Priority if admission.refusal(spec(priority=p), load, 0.0)]
-    assert refused == [Priority.BATCH]
+def test_what_is_predicted_to_be_late_says_when_to_come_back() -> None:
+    refused = Admission().refusal(spec(), Load(6, 0, 10, late_s=0.7, slot_late_s=1.3), 0.0)
+    assert refused is not None and refused.retry_after_ms == 1300
 
 
 def test_token_bucket_refills() -> None:
