@@ -12,7 +12,7 @@ import pytest
 
 MakePhone = Callable[..., Awaitable[Any]]
 OpenOffice = Callable[..., AbstractAsyncContextManager[Any]]
-TEXT = "One two three four five six seven eight nine ten. Your balance is twelve thousand yuan. Thank you for calling."
+TEXT = "One two three four five six seven eight. Thank you for calling."
 BUDGET_S = 0.6
 SLACK_S = 0.5
 """For espeak-ng on a loaded machine, which takes 20 ms on an idle one."""
@@ -62,9 +62,10 @@ async def test_somebody_speaks_within_the_budget(
                 wire.stall()
         record = (await ivr.over(seconds=40))[0]
         await phone.wait_for("CALL_CLOSED")
-    if fault != "gone before the call":
-        await wire.cut()
+        if fault != "gone before the call":
+            await wire.cut()
     assert max(silences(ivr.sent)) <= BUDGET_S + SLACK_S, silences(ivr.sent)
-    first = record["prompts"][0]
-    assert first["heard_characters"] == len(TEXT) and first["takeovers"] == 1 and "local" in first["source"]
+    prompts = record["prompts"]
+    assert [one["heard_characters"] for one in prompts] == [len(TEXT), len("Good bye.")]
+    assert sum(one.get("takeovers", 0) for one in prompts) >= 1 and "local" in prompts[-1]["source"]
     assert record["ended_by"] == "flow" and "errors" not in record
