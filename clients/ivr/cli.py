@@ -26,7 +26,7 @@ examples:
   realtime-ivr bench pacing --calls 50             how even the clock of 50 calls is on this machine
 
 The service must run, too: `realtime serve`, or `realtime demo`. While it does not answer, callers hear local prompts.
-A flow is a TOML file (examples/ beside this package), or a Python file with `async def run(session)`.
+A flow is a TOML or YAML file (examples/ beside this package), or a Python file with `async def run(session)`.
 """
 
 
@@ -125,7 +125,7 @@ def _add_dial(commands: Any) -> None:
 
 def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--flow", type=Path, required=True, metavar="FILE", help="a flow (TOML), or a Python file with `async def run(session)`"
+        "--flow", type=Path, required=True, metavar="FILE", help="a flow (TOML or YAML), or a Python file with `async def run(session)`"
     )
     command.add_argument("--url", default="ws://127.0.0.1:7860", help="the speech service (default ws://127.0.0.1:7860)")
     command.add_argument("--api-key-file", type=Path, metavar="FILE", help="the service's API key")
@@ -134,6 +134,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--advertise", metavar="HOST", help="our address as others reach it, behind NAT")
     command.add_argument("--rtp-ports", default="20000-29999", metavar="FIRST-LAST", help="UDP ports for media (default 20000-29999)")
+    command.add_argument("--suppress-silence", action="store_true", help="send nothing while nothing is said (default: silence)")
     command.add_argument("--password-file", type=Path, metavar="FILE", help="the SIP password")
     command.add_argument("--records", type=Path, metavar="FILE", help="append one JSON line per call")
     command.add_argument("--recordings", type=Path, metavar="FOLDER", help="record both legs of each call as WAV (ask your callers first)")

@@ -76,7 +76,11 @@ async def dial(arguments: argparse.Namespace) -> int:
     async with _desk(arguments) as (desk, pacer), AsyncExitStack() as stack:
         _set_variables(desk, arguments.set)
         transport = SipTransport(
-            _sip_settings(arguments, default="127.0.0.1:0"), desk.serve, pacer=pacer, rtp_ports=_ports(arguments.rtp_ports)
+            _sip_settings(arguments, default="127.0.0.1:0"),
+            desk.serve,
+            pacer=pacer,
+            rtp_ports=_ports(arguments.rtp_ports),
+            suppress_silence=arguments.suppress_silence,
         )
         await transport.start()
         stack.push_async_callback(transport.aclose)
@@ -120,7 +124,8 @@ def _transports(arguments: argparse.Namespace, desk: Desk, pacer: Pacer) -> list
         if arguments.register:
             registration = Registration(arguments.register, _secret(arguments.password_file) or "", username=arguments.user)
         settings = _sip_settings(arguments, default=DEFAULT_SIP)
-        found.append(SipTransport(settings, desk.serve, pacer=pacer, rtp_ports=_ports(arguments.rtp_ports), registration=registration))
+        ports, quiet = _ports(arguments.rtp_ports), arguments.suppress_silence
+        found.append(SipTransport(settings, desk.serve, pacer=pacer, rtp_ports=ports, registration=registration, suppress_silence=quiet))
     if arguments.audiosocket:
         found.append(AudioSocketTransport(*address(arguments.audiosocket), desk.serve, pacer))
     if arguments.chan_websocket:

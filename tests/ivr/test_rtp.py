@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from realtime_ivr.call import Quality
 from realtime_ivr.sip.dtmf import PAUSE_TICKS, TICKS, KeyReceiver, KeySender
+from realtime_ivr.sip.media import Media
+from realtime_ivr.sip.offer import Terms
 from realtime_ivr.sip.rtp import TAKEOVER_S, Gate, Packet, Stream, Verdict, parse
+
+from realtime.types import Codec
 
 PHONE, STRANGER = ("192.0.2.5", 4000), ("203.0.113.1", 4000)
 
@@ -111,3 +117,36 @@ def test_keys_come_back_as_they_were_sent_even_when_packets_are_lost() -> None:
     assert heard == "11#*D0"
     assert receiver.push(b"\x05", 1) is None and receiver.malformed == 1
     assert receiver.push(bytes([16, 0, 0, 1]), 77) is None  # flash is no key
+
+
+class Wire:
+    """Where a call's media goes."""
+
+    def __init__(self) -> None:
+        self.packets: list[Packet] = []
+
+    def sendto(self, data: bytes, to: tuple[str, int]) -> None:
+        packet = parse(data)
+        assert packet is not None and to == ("127.0.0.1", 4000)
+        self.packets.append(packet)
+
+
+@pytest.mark.parametrize(("suppresses", "silent_packets"), [(False, 100), (True, 2)])
+def test_silence_is_sent_unless_it_is_suppressed_and_sound_behind_it_begins_with_a_marker(suppresses: bool, silent_packets: int) -> None:
+    media, rtp, marks = Media(Quality(), lambda key: None, lambda pcm: None), Wire(), list[str]()
+    media.opened(5000, rtp, None)  # type: ignore[arg-type]
+    media.suppresses_silence, media.on_marks = suppresses, marks.extend
+    media.apply(Terms(("127.0.0.1", 4000), Codec.MULAW, 0, 101), "127.0.0.1")
+    for _ in range(100):
+        media.tick(0)
+    media.playout.mark("quiet")
+    media.tick(0)
+    assert marks == ["quiet"]  # though nothing is heard
+    begin = media.stream.timestamp
+    assert len(rtp.packets) == silent_packets + (not suppresses)
+    media.playout.push(b"\x01" * 1600)
+    for _ in range(10):
+        media.tick(0)
+    sound = rtp.packets[-10:]
+    assert sound[0].marker is suppresses and [p.timestamp - begin & 0xFFFFFFFF for p in sound] == [at * 160 for at in range(10)]
+    assert [p.sequence - sound[0].sequence & 0xFFFF for p in sound] == list(range(10))

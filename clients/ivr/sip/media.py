@@ -1,8 +1,8 @@
 """One call's media: an RTP and an RTCP socket, a frame out per tick, what comes in checked, reordered and handed on.
 
-Every tick sends exactly one packet while the other side wants to hear us: sound, or silence (no silence suppression: a receiver's clock
-and NAT bindings live on it), or a key. The caller's sound passes the voice detector at once, in order of arrival, and the jitter buffer
-for recordings.
+Every tick sends exactly one packet while the other side wants to hear us: sound, or silence (a receiver's clock and NAT bindings live on
+it; `suppresses_silence` saves it, a packet per second aside), or a key. The caller's sound passes the voice detector at once, in order of
+arrival, and the jitter buffer for recordings.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ log = logging.getLogger("realtime_ivr")
 REPORT_TICKS = 250
 """RTCP every 5 s, the least interval of RFC 3550, 6.2, varied by half either way (6.3.1)."""
 COMFORT_NOISE = 13
+KEEPALIVE_TICKS = 50
+"""With silence suppressed, a packet per second keeps NAT bindings open and tells the other side that we are there. Guess."""
 MAX_PAYLOAD = 2400
 """300 ms of G.711 in one packet; nobody sends more than 60."""
 
@@ -110,6 +112,8 @@ class Media:
         self._remote_ssrc = 0
         self._rtp: asyncio.DatagramTransport | None = None
         self._rtcp: asyncio.DatagramTransport | None = None
+        self.suppresses_silence = False
+        self._silent_ticks = 0
         self._until_report = 50
         self._sender_report: tuple[int, float] | None = None
 
@@ -159,11 +163,16 @@ class Media:
 
     def _send_sound(self, terms: Terms) -> None:
         assert self._rtp is not None and self._gate is not None  # `tick` looked
-        frame = self.playout.next_frame() or SILENCE[terms.encoding] * FRAME_SAMPLES
-        self._rtp.sendto(self.stream.frame(terms.payload_type, frame), self._gate.remote)
-        self.quality.packets_sent = self.stream.packets
-        for listener in self.on_sent:
-            listener(frame)
+        sound = self.playout.next_frame()
+        self._silent_ticks = 0 if sound else self._silent_ticks + 1
+        if self.suppresses_silence and self._silent_ticks % KEEPALIVE_TICKS:
+            self.stream.paused()
+        else:
+            frame = sound or SILENCE[terms.encoding] * FRAME_SAMPLES
+            self._rtp.sendto(self.stream.frame(terms.payload_type, frame), self._gate.remote)
+            self.quality.packets_sent = self.stream.packets
+            for listener in self.on_sent:
+                listener(frame)
         passed = self.playout.marks_passed()
         if passed:
             self.on_marks(passed)

@@ -175,12 +175,14 @@ class SipTransport:
         pacer: Pacer | None = None,
         rtp_ports: tuple[int, int] = (20000, 29999),
         registration: Registration | None = None,
+        suppress_silence: bool = False,
     ) -> None:
         self.pacer = Pacer() if pacer is None else pacer
         self.agent = SipAgent(settings, self._incoming)
         self._ports = Ports(settings.host, *rtp_ports)
         self._on_call = on_call
         self._registration = registration
+        self._suppresses_silence = suppress_silence
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -257,6 +259,7 @@ class SipTransport:
                 call.heard_from_caller(pcm)
 
         media = Media(Quality(), key, voice)
+        media.suppresses_silence = self._suppresses_silence
         await self._ports.open(media)
         call = SipCall(leg, media, self.pacer, info)
         if leg.stage is Stage.OVER:  # cancelled while the sockets were bound
