@@ -1,10 +1,15 @@
 """How many codes the next chunk takes, so that its making is over before the listener has heard what was sent.
 
 Every chunk pays again for prompt, context and vocoder margins, so there is a smallest chunk that pays for itself: one that is made in
-less time than it sounds. The first chunk is that size (or the level's, if larger); from then on, with `lead` seconds of audio sent and
-unheard, the next one is the largest that costs at most `SAFETY * lead`. By induction the lead never falls below the cost of the smallest
-paying chunk, and chunks grow towards the level's largest. The engine reads no clock: lead is reckoned as audio sent minus the modelled
-cost of making it, from the moment the first chunk left.
+less time than it sounds. The first chunk is made in `FIRST_SHARE` of the time it sounds, so that the lead (seconds of audio sent and
+unheard) can grow. The next is as large as the lead allows, with as many codes decoded in the background while its sound is made as it
+has itself: then its successor finds its codes ready, and the host is busy with arithmetic and memory at once. Such a code delays the sound
+that is being made, by less than it would take alone; where the lead has no time for that, fewer are decoded aside.
+
+By induction no chunk costs more than the lead. The engine reads no clock: lead is reckoned as audio sent minus the modelled cost of
+making it, from the moment the first chunk left, with all costs taken as `1 / SAFETY` of what was measured, so that a host that is a tenth
+slower than when the engine was loaded does not add up to a stall. What the background really did plays no part either: the cuts, and
+so the sound, are the same on any day.
 
 Where no chunk pays for itself (the level is slower than speech here), each is `GROWTH` times the one before: the stream will stall
 whatever the cut; large chunks waste least, and growing towards them keeps the first stall short.
@@ -15,14 +20,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from realtime.engines.indextts2.acoustic import FRAMES_PER_100_CODES
-from realtime.engines.indextts2.levels import Level
+from realtime.engines.indextts2.levels import ALL, Level
 
 CODE_S = 0.01997
 """Sound of one code: 1.72 frames of 256 samples at 22,050 Hz."""
 SAFETY = 0.9
 """Guess: a tenth kept for what the model doesn't know (busy neighbours, other jobs that start meanwhile)."""
-LATEST_FIRST = 3
-"""The first chunk is at most this many times the level's: sound late by more than that is worse than a stall (guess)."""
+FIRST_SHARE = 0.95
+"""Simulated for 250 codes on two cores: 1.0 gives 0.68 s to the first audio and RTF 0.92, 0.95 gives 0.78 and 0.76, larger gains little."""
+ROOM = 0.95
+"""Part of the sound's time that the background can use; the rest passes at its beginning and end (measured)."""
+LATEST_FIRST = 2
+"""The first chunk is at most this many times the level's: sound late by more than that is worse than a short stall (guess)."""
 SMALLEST = 10
 GROWTH = 3
 """Guess: two chunks lead from the first to the largest."""
@@ -30,57 +39,110 @@ GROWTH = 3
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What this host takes, measured when the engine loads: seconds per code decoded alone, per frame and estimator branch, per frame
-    vocoded. The defaults are a two-core AVX-512 host's."""
+    """What this host takes, measured when the engine loads: seconds per code decoded on all cores, per frame and estimator branch, per
+    frame vocoded, per code decoded on one core, cores. The defaults are a two-core AVX-512 host's."""
 
-    decode_s: float = 0.0100
-    flow_s: float = 0.00012
-    vocode_s: float = 0.0020
-    margin_frames: int = 43
+    decode_s: float = 0.0080
+    flow_s: float = 0.00013
+    vocode_s: float = 0.0017
+    margin_frames: int = 18
+    alone_s: float = 0.0096
+    cores: int = 2
 
-    def chunk_s(self, codes: int, level: Level, prompt_frames: int) -> float:
-        """Modelled seconds to make a chunk of so many codes, alone on the host."""
+    def sound_s(self, codes: int, level: Level, prompt_frames: int) -> float:
+        """Modelled seconds from so many codes to their sound, alone on the host."""
         new = codes * FRAMES_PER_100_CODES / 100
         ahead = level.window.look_ahead_codes * FRAMES_PER_100_CODES / 100
         frames = min(prompt_frames, level.window.prompt_frames) + level.window.context_frames + new + ahead
-        return codes * self.decode_s + frames * level.schedule.calls * self.flow_s + (new + self.margin_frames) * self.vocode_s
+        return frames * level.schedule.calls * self.flow_s + (new + self.margin_frames) * self.vocode_s
+
+    def chunk_s(self, codes: int, level: Level, prompt_frames: int) -> float:
+        """Modelled seconds to decode and sound a chunk of so many codes, alone on the host."""
+        return codes * self.decode_s + self.sound_s(codes, level, prompt_frames)
+
+    @property
+    def aside_s(self) -> float:
+        """By how much a code decoded in the background delays the sound: it takes one core of several."""
+        return self.alone_s / self.cores
+
+    def room(self, sound_s: float) -> int:
+        """Codes that the background has time for while sound is made that takes so long alone, and longer beside them."""
+        return int(ROOM * sound_s / (self.alone_s - self.aside_s)) if self.cores > 1 else 0
 
 
 class ChunkPlan:
-    """One job's reckoning."""
+    """One job's reckoning. `ready`: codes of the next chunk that were decoded in the background, by the model."""
 
     def __init__(self, costs: Costs, prompt_frames: int) -> None:
         self.costs, self.prompt_frames = costs, prompt_frames
         self.lead_s: float | None = None
         self.last_codes = 0
+        self.ready = 0
 
     def next_codes(self, level: Level, jobs: int) -> int | None:
         """Codes of the next chunk while `jobs` jobs share the host; None: all there are."""
         if level.most_codes is None or level.first_codes is None:
             return None
-        paying = self._paying(level, jobs)
+        paying = self._paying(level, jobs, 1.0)
         if self.lead_s is None:
-            return level.first_codes if paying is None else min(max(level.first_codes, paying), LATEST_FIRST * level.first_codes)
+            growing = self._paying(level, jobs, FIRST_SHARE) or paying
+            return level.first_codes if growing is None else min(max(level.first_codes, growing), LATEST_FIRST * level.first_codes)
         if paying is None:
             return min(level.most_codes, GROWTH * self.last_codes)
-        fitting = [codes for codes in sizes(level) if jobs * self.costs.chunk_s(codes, level, self.prompt_frames) <= SAFETY * self.lead_s]
-        return max(paying, *fitting) if fitting else paying
+        return self._fitting(level, jobs, self.lead_s)
 
-    def _paying(self, level: Level, jobs: int) -> int | None:
-        """The smallest chunk that is made in less time than it sounds."""
+    def _fitting(self, level: Level, jobs: int, lead_s: float) -> int:
+        """The largest chunk that costs at most the lead: with its successor's codes decoded aside, else without."""
+        least = self._paying(level, jobs, 1.0, is_steady=True) or SMALLEST
+        for steady in (True, False):
+            fitting = [c for c in sizes(level) if self._cost(c, self._beside(c, level) if steady else 0, level, jobs) <= lead_s]
+            if fitting and (max(fitting) >= least or not steady):
+                return max(fitting) if steady else min(max(fitting), max(least, self.ready))
+        return least
+
+    def _beside(self, codes: int, level: Level) -> int:
+        """Codes decoded aside while a chunk of `codes` is made and the next is to be as large, as far as there is time."""
+        return min(codes, self.costs.room(self.costs.sound_s(codes, level, self.prompt_frames)))
+
+    def codes_aside(self, codes: int, level: Level, jobs: int) -> int:
+        """Codes that may be decoded in the background during the sound of a chunk of `codes`."""
+        if self._paying(level, jobs, 1.0) is None:
+            return ALL
+        if self.lead_s is None:
+            return 0
+        spare = int((self.lead_s - self._cost(codes, 0, level, jobs)) * SAFETY / (jobs * self.costs.aside_s))
+        return max(0, min(spare, self.costs.room(self.costs.sound_s(codes, level, self.prompt_frames))))
+
+    def _cost(self, codes: int, aside: int, level: Level, jobs: int) -> float:
+        """Seconds of a chunk whose first `ready` codes are there, with so many decoded aside."""
+        c = self.costs
+        alone = max(0, codes - self.ready) * c.decode_s + c.sound_s(codes, level, self.prompt_frames) + aside * c.aside_s
+        return jobs * alone / SAFETY
+
+    def _paying(self, level: Level, jobs: int, share: float, is_steady: bool = False) -> int | None:
+        """The smallest chunk that is made in that share of the time it sounds: decoded before its sound, or beside the sound before."""
+        c = self.costs
         for codes in sizes(level):
-            if jobs * self.costs.chunk_s(codes, level, self.prompt_frames) <= SAFETY * codes * CODE_S:
+            decode_s = min(c.aside_s, c.decode_s) if is_steady else c.decode_s
+            cost = codes * decode_s + c.sound_s(codes, level, self.prompt_frames)
+            if jobs * cost / SAFETY <= share * codes * CODE_S:
                 return codes
         return None
+
+    def begin_part(self) -> None:
+        """No code of what comes next is decoded."""
+        self.ready = 0
 
     def sent(self, codes: int, level: Level, jobs: int) -> None:
         """A chunk of so many codes left."""
         self.last_codes = codes
         if self.lead_s is None:
             self.lead_s = codes * CODE_S
-        else:
-            spent = jobs * self.costs.chunk_s(codes, level, self.prompt_frames)
-            self.lead_s = max(0.0, self.lead_s - spent) + codes * CODE_S
+            return
+        aside = self.codes_aside(codes, level, jobs)
+        aside = 0 if aside == ALL else aside
+        self.lead_s = max(0.0, self.lead_s - self._cost(codes, aside, level, jobs)) + codes * CODE_S
+        self.ready = max(0, self.ready - codes) + aside
 
 
 def sizes(level: Level) -> range:

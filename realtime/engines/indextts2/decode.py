@@ -182,8 +182,8 @@ class Decoder:
         """Append a code, chosen or forced, and queue its input row."""
         w = self.model.weights
         row = w.codes[code].astype(np.float32) + w.code_positions[len(sequence.codes) + self.offset]
-        sequence.codes.append(code)
         sequence.latents.append(state)
+        sequence.codes.append(code)
         sequence.pending = row[None].astype(np.float32)
 
     def latent_pass(self, sequence: Sequence, rows: int = 48) -> Floats:

@@ -1,9 +1,9 @@
 """IndexTTS-2 behind the engine contract: many jobs, one step at a time.
 
-Each `step` does one bounded piece for the most urgent job: a few codes (for all jobs that are decoding, in one batch), part of a flow
-step, or one block of the vocoder. Decoding waits for memory, sound for arithmetic: once a job is heard, its next codes are decoded on one
-core while the others make its sound. Urgency is the job's deadline plus the sound it has out. The flow's and vocoder's buffers are
-shared: a run may be left for another only at a boundary (flow: between estimator calls; vocoder: between windows).
+Each `step` does one bounded piece for the most urgent job: a few codes (for all jobs that are decoding, in one batch), a layer of a flow
+step, or a pair of the vocoder's convolutions; after any piece a job may be cancelled, and a more urgent one go first. Urgency is the
+job's deadline plus the sound it has out. Once a job is heard, its next codes are decoded in the background, on one core, while the
+others make its sound.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from realtime.engines.base import Chunk, Done, EngineEvent, EngineInfo, Failed, Job, PlanReply, PlanRequest
 from realtime.engines.indextts2 import voice_pack
 from realtime.engines.indextts2.acoustic import AcousticStream, Prompt
+from realtime.engines.indextts2.background import Background
 from realtime.engines.indextts2.chunks import ChunkPlan, Costs
-from realtime.engines.indextts2.decode import Prefix, Sequence
+from realtime.engines.indextts2.decode import Prefix
 from realtime.engines.indextts2.kernels.native import Native
 from realtime.engines.indextts2.kernels.packing import Floats
 from realtime.engines.indextts2.kv_pages import NoPages
-from realtime.engines.indextts2.levels import LEVELS, level_named
+from realtime.engines.indextts2.levels import ALL, LEVELS, level_named
 from realtime.engines.indextts2.options import Options
 from realtime.engines.indextts2.sound import SoundMaker
 from realtime.engines.indextts2.speaking import Need, Speaking
@@ -34,10 +34,10 @@ from realtime.errors import BadOption, EngineFailed, ModelMissing, Overloaded, U
 
 SPEEDS = (0.5, 2.0)
 LANGUAGES = ("zh", "en")
-PROMPT_ROWS = 48
-"""Prompt positions per step: about 45 ms at official size on two cores."""
+PROMPT_ROWS = 32
+"""Prompt positions per step: about 30 ms at official size on two cores."""
 CODES_PER_STEP = 4
-"""Codes per step while one or two jobs decode: 30 to 45 ms."""
+"""Codes per step while one or two jobs decode: 25 to 35 ms."""
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +53,8 @@ class IndexTts2:
         self._jobs: dict[str, Speaking] = {}
         self._ready: list[EngineEvent] = []
         self._prefixes: OrderedDict[str, Prefix] = OrderedDict()
-        self._vocoding: Speaking | None = None
         self._maker = SoundMaker(stages)
-        self._together = self._second_thread()
-        self._in_call: Speaking | None = None
+        self._background = self._second_thread()
         self._count = 0
         self.info = self._info()
 
@@ -73,12 +71,12 @@ class IndexTts2:
             revision=self.revision,
         )
 
-    def _second_thread(self) -> ThreadPoolExecutor | None:
-        """A thread for decoding beside the sound stages, where there are compiled kernels and cores for both."""
+    def _second_thread(self) -> Background | None:
+        """Decoding beside the sound stages, where there are compiled kernels and cores for both."""
         kernels = self.stages.vocoder.kernels
         if not isinstance(kernels, Native) or kernels.threads < 2:
             return None
-        return ThreadPoolExecutor(1, "decode", initializer=kernels.go_solo)
+        return Background(self.stages.decoder, kernels)
 
     # -- the contract
 
@@ -111,18 +109,20 @@ class IndexTts2:
         events, self._ready = self._ready, []
         if events or not self._jobs:
             return events
+        if faults := self._faults():
+            return faults
         order = sorted(self._jobs.values(), key=lambda s: s.due(self.stages.sample_rate))
         for job in order:
             if job.need is Need.PLACE and (found := self._guarded(job, self._place)) is not None:
                 return found
         sound = next((job for job in order if job.need in (Need.FLOW, Need.VOCODE)), None)
         decoding = [job for job in order if job.is_decoding]
-        if sound is None:
+        if sound is not None and decoding and self._may_decode_aside(decoding, sound):
+            return self._sound_beside(decoding, sound)
+        self._pause()
+        if sound is None or (decoding and order[0].need is Need.CODES):
             return self._decode(decoding)
-        if decoding and self._together is not None and sound.samples:
-            return self._decode_beside(decoding, sound)
-        urgent = order[0]
-        return self._decode(decoding) if decoding and urgent.need is Need.CODES else self._sound_piece(sound) or []
+        return self._sound_piece(sound)
 
     def _guarded(self, job: Speaking, work: Callable[[Speaking], list[EngineEvent] | None]) -> list[EngineEvent] | None:
         """Do a job's work; what goes wrong is its failure and nobody else's."""
@@ -168,8 +168,8 @@ class IndexTts2:
         """Forget all jobs and end the second thread."""
         for speaking in list(self._jobs.values()):
             self._forget(speaking)
-        if self._together is not None:
-            self._together.shutdown()
+        if self._background is not None:
+            self._background.close()
 
     @staticmethod
     def accepted(packs: Mapping[str, VoicePack], stages: Stages, revision: str, prompt_frames: int) -> dict[str, VoicePack]:
@@ -210,6 +210,7 @@ class IndexTts2:
             if any(other.sequence is not None for other in self._jobs.values()):
                 return None
             raise Overloaded(f"the K/V cache is too small for this text: {error}") from None
+        self._pause()  # so that the next run has this job in it
         prompt = Prompt(np.ascontiguousarray(pack.ref_mel.T), pack.prompt_condition, pack.style)
         job.begin_part(sequence, AcousticStream(self.stages.acoustic, prompt, seed, job.job.speed))
         self._size_chunk(job)
@@ -223,6 +224,7 @@ class IndexTts2:
             return self._prefixes[key]
         while len(self._prefixes) >= PREFIXES:
             self.stages.decoder.forget_prefix(self._prefixes.popitem(last=False)[1])
+        self._pause()
         self._prefixes[key] = self.stages.decoder.prefix(pack.conditions(job.job.emotion).rows)
         return self._prefixes[key]
 
@@ -235,51 +237,57 @@ class IndexTts2:
         job.chunk_codes = codes or 0
 
     def _decode(self, jobs: list[Speaking]) -> list[EngineEvent]:
-        """Some codes for all jobs that decode, in one batch."""
-        self._decode_codes([job.sequence for job in jobs if job.sequence is not None])
-        return self._faults(jobs)
-
-    def _decode_codes(self, sequences: list[Sequence]) -> None:
+        """Some codes for all jobs that decode, in one batch on all cores."""
+        sequences = [job.sequence for job in jobs if job.sequence is not None]
         for _ in range(CODES_PER_STEP if len(sequences) <= 2 else 1):
             has_prompt = any(len(sequence.pending) > 1 for sequence in sequences)
             self.stages.decoder.step(sequences, PROMPT_ROWS)
             if has_prompt:
                 break
+        return self._faults()
 
-    def _faults(self, jobs: list[Speaking]) -> list[EngineEvent]:
-        faulty = [(job, job.sequence.fault) for job in jobs if job.sequence is not None and job.sequence.fault]
+    def _faults(self) -> list[EngineEvent]:
+        """Failures of the jobs whose decoding went wrong."""
+        faulty = [(job, job.sequence.fault) for job in self._jobs.values() if job.sequence is not None and job.sequence.fault]
         for job, _ in faulty:
             self._forget(job)
         return [Failed(job.job.id, EngineFailed.code, fault) for job, fault in faulty]
 
-    def _decode_beside(self, jobs: list[Speaking], sound: Speaking) -> list[EngineEvent]:
-        """Decode on a thread of its own, which mostly waits for memory, while the other cores compute the sound of a job.
+    def _pause(self) -> None:
+        """Whoever touches sequences calls this first."""
+        if self._background is not None:
+            self._background.pause()
 
-        A chunk is begun before, never during: it reads what the decoder appends to.
-        """
-        assert self._together is not None
-        kernels, events = self.stages.vocoder.kernels, self._sound_piece(sound)
-        if events is None or events:
-            return events or []
-        threads = kernels.threads
-        kernels.set_threads(threads - 1)
-        try:
-            running = self._together.submit(self._decode_codes, [job.sequence for job in jobs if job.sequence is not None])
-            while not events and not running.done() and (sound.flow is not None or sound.vocoding is not None):
-                events = self._sound_piece(sound) or []
-            running.result()
-        finally:
-            kernels.set_threads(threads)
-        return [*events, *self._faults([job for job in jobs if job.job.id in self._jobs])]
+    def _may_decode_aside(self, jobs: list[Speaking], sound: Speaking) -> bool:
+        """Whether codes are decoded while a job's sound is made: it is heard already, and has time to spare or others wait for codes."""
+        if self._background is None or not sound.samples:
+            return False
+        return self._background.is_running or sound.codes_aside > 0 or any(job.need is Need.CODES for job in jobs)
+
+    def _sound_beside(self, jobs: list[Speaking], sound: Speaking) -> list[EngineEvent]:
+        """A piece of sound while codes are decoded in the background."""
+        assert self._background is not None
+        events = self._sound_piece(sound)
+        if not events and sound.need in (Need.FLOW, Need.VOCODE) and not self._background.is_running:
+            is_awaited = any(job.need is Need.CODES for job in jobs)
+            sequences = [job.sequence for job in jobs if job.sequence is not None]
+            count = self._background.begin(sequences, ALL if is_awaited else sound.codes_aside)
+            sound.codes_aside = max(0, sound.codes_aside - count)
+        return events
 
     # -- private: sound
 
-    def _sound_piece(self, job: Speaking) -> list[EngineEvent] | None:
-        """Part of a flow step or of a window, for this job or for the one that holds the stage's buffers."""
-        return self._guarded(self._maker.holder(job), self._make)
+    def _sound_piece(self, job: Speaking) -> list[EngineEvent]:
+        """Part of a flow step or of a window, for this job or for one that must go first."""
+        return self._guarded(self._maker.turn(job), self._make) or []
 
     def _make(self, job: Speaking) -> list[EngineEvent]:
+        is_new = self._maker.begins_chunk(job)
+        if is_new:
+            self._pause()
         samples = self._maker.piece(job)
+        if is_new:
+            job.codes_aside = job.plan.codes_aside(job.chunk_codes, job.level, len(self._jobs))
         return [] if samples is None else self._sound(job, samples)
 
     def _sound(self, job: Speaking, samples: Floats) -> list[EngineEvent]:
@@ -310,6 +318,7 @@ class IndexTts2:
         job.parts_done += 1
 
     def _forget(self, job: Speaking) -> None:
+        self._pause()
         self._jobs.pop(job.job.id, None)
         if job.sequence is not None and job.sequence.pages:
             self.stages.decoder.end(job.sequence)

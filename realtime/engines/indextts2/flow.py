@@ -1,4 +1,4 @@
-"""The velocity estimator of the flow decoder on the kernels. Specification section 11.
+"""The velocity estimator of the flow decoder: weights, and what is worked out before a call (flow_call.py). Specification section 11.
 
 Time-major rows, the two branches of classifier-free guidance one below the other. What depends on the time alone is a `StepTable`,
 made once per step of a schedule; what depends on the segment alone (content, prompt, style through the input layer) is made once per
@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from realtime.engines.indextts2.flow_call import EstimatorCall
 from realtime.engines.indextts2.kernels import Kernels
 from realtime.engines.indextts2.kernels.fallback import sigmoid
-from realtime.engines.indextts2.kernels.native import ACCUMULATE, COPY, GATE, LAYER_NORM, RMS_NORM, SILU_MUL
-from realtime.engines.indextts2.kernels.operand import Operand
-from realtime.engines.indextts2.kernels.packing import Floats, Kind, Weight, pack, require
+from realtime.engines.indextts2.kernels.native import HEAD_MAX
+from realtime.engines.indextts2.kernels.packing import LANES, Floats, Kind, Weight, pack, paired, require, round_up
 from realtime.engines.indextts2.packs import Fresh, Packs
 from realtime.engines.indextts2.store import Tensors, folded
 
@@ -27,10 +27,10 @@ RMS_EPS = 1e-5
 FINAL_EPS = 1e-6
 ROPE_BASE = 10000.0
 TIME_SCALE = 1000.0
+SPARE_CALLS = 2
+"""Sets of buffers kept: one, and one for a more urgent job that steps in; 60 kB a row officially."""
 GROUP = 512
 """Values that share a scale when quantised: a whole row of the official width."""
-LAYERS_PER_STEP = 4
-"""Transformer layers between two yields: about 20 ms at 500 frames and two branches on two cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class Estimator:
         self.out = pack(out @ last, self.inner, out @ _f32(t, p + "final_layer.linear.bias") + _f32(t, p + "conv2.bias"))
         self._check()
         self._rope: tuple[Floats, Floats] = (np.zeros((0, 1), dtype=np.float32),) * 2
-        self._buffers: dict[str, Any] = {}
+        self._spare: list[EstimatorCall] = []
 
     # -- weights
 
@@ -152,7 +152,7 @@ class Estimator:
             recall = self._pack(f"{skip}.recall", lambda: self._get(f"{skip}.weight")[:, width:])
         qkv, wo, w2 = (self._plain(p + name) for name in ("attention.wqkv", "attention.wo", "feed_forward.w2"))
         both = [f"{p}feed_forward.w1.weight", f"{p}feed_forward.w3.weight"]
-        w13 = self._pack(f"{p}w13", lambda: np.concatenate([self._get(name) for name in both]))
+        w13 = self._pack(f"{p}w13", lambda: paired(np.concatenate([self._get(name) for name in both])))
         return Layer(qkv, wo, w13, w2, enter, recall)
 
     def _plain(self, name: str) -> Weight:
@@ -170,7 +170,7 @@ class Estimator:
 
         residual = None if is_last else half("residual", slice(0, width))
         skip = half("skip", slice(0 if is_last else width, None))
-        packed = self._pack(gate, lambda: folded(self.tensors, f"cfm.estimator.{gate}"), lambda: self._get(f"{gate}.bias"))
+        packed = self._pack(gate, lambda: paired(folded(self.tensors, f"cfm.estimator.{gate}")), lambda: paired(self._get(f"{gate}.bias")))
         return WaveLayer(packed, residual, skip, self.shape.wavenet_dilation**i)
 
     def _check(self) -> None:
@@ -178,14 +178,16 @@ class Estimator:
         s, width = self.shape, self.shape.width
         if width % s.heads or (width // s.heads) % 2:
             raise ValueError(f"hidden_dim {width} does not split into {s.heads} heads of even width")
+        if width // s.heads > HEAD_MAX:
+            raise ValueError(f"heads of {width // s.heads} channels; the kernels take {HEAD_MAX}")
         for i, layer in enumerate(self.layers):
-            sizes = [("wqkv", layer.qkv, 3 * width, width), ("wo", layer.wo, width, width), ("w2", layer.w2, width, layer.w13.n // 2)]
+            sizes = [("wqkv", layer.qkv, 3 * width, width), ("wo", layer.wo, width, width), ("w2", layer.w2, width, layer.w2.k)]
             sizes += [("skip_in_linear", w, width, width) for w in (layer.enter, layer.recall) if w is not None]
             for name, w, n, k in sizes:
                 require(w, n, k, 1, f"layer {i} {name}")
-            require(layer.w13, layer.w13.n, width, 1, f"layer {i} w1 and w3")
+            require(layer.w13, 2 * round_up(layer.w2.k, LANES), width, 1, f"layer {i} w1 and w3")
         for i, wave in enumerate(self.waves):
-            require(wave.gate, 2 * width, width, s.wavenet_kernel, f"wavenet layer {i}")
+            require(wave.gate, 2 * round_up(width, LANES), width, s.wavenet_kernel, f"wavenet layer {i}")
             for half in (wave.residual, wave.skip):
                 require(half or wave.skip, width, width, 1, f"wavenet layer {i} res_skip")
         require(self.in_x, width, s.mels, 1, "cond_x_merge_linear")
@@ -217,9 +219,7 @@ class Estimator:
         gates = []
         for wave, part in zip(self.waves, cond.reshape(self.shape.wavenet_layers, -1), strict=True):
             assert wave.gate.bias is not None
-            bias = wave.gate.bias.copy()
-            bias[: len(part)] += part
-            gates.append(bias)
+            gates.append(wave.gate.bias + paired(part.astype(np.float32)))
         final = _f32(t, p + "final_layer.adaLN_modulation.1.weight") @ (t1 * sigmoid(t1))
         final = final + _f32(t, p + "final_layer.adaLN_modulation.1.bias")
         norms = tuple(norm(name) for name in [*names, p + "transformer.norm"])
@@ -247,99 +247,22 @@ class Estimator:
 
     # -- the call
 
-    def _operand(self, name: str, w: Weight, rows: int) -> Operand:
-        held: Operand | None = self._buffers.get(name)
-        if held is None or held.rows < rows or held.k_pad != w.k_pad:
-            held = self._buffers[name] = self.kernels.operand(w, rows)
-        return held
+    @property
+    def reach(self) -> int:
+        """Frames to each side that the velocity of a frame depends on behind the transformer."""
+        return sum((wave.gate.taps - 1) // 2 * wave.dilation for wave in self.waves)
 
-    def _floats(self, name: str, rows: int, width: int) -> Floats:
-        held: Floats | None = self._buffers.get(name)
-        if held is None or len(held) < rows or held.shape[1] != width:
-            held = self._buffers[name] = np.empty((rows, width), dtype=np.float32)
-        return held[:rows]
+    def steps(self, x: Floats, static: Floats, table: StepTable, given: int = 0) -> Generator[bool, None, Floats]:
+        """Velocity [B * T, mels] of x [T, mels] for the branches stacked in `static` [B * T, width]; zero for the first `given` frames.
 
-    def steps(self, x: Floats, static: Floats, table: StepTable) -> Generator[bool, None, Floats]:
-        """Velocity [B * T, mels] of x [T, mels] for the branches stacked in `static` [B * T, width].
-
-        Yields False now and then: the buffers are in use.
+        Yields False after each layer. Any number of calls may be under way, each with buffers of its own; they are kept for later ones.
         """
-        k, frames = self.kernels, len(x)
-        batch = len(static) // frames
-        x_operand = self._operand("x", self.in_x, frames)
-        k.put(COPY, np.ascontiguousarray(x), x_operand)
-        h = self._floats("h", len(static), self.shape.width)
-        for b in range(batch):
-            part = slice(b * frames, (b + 1) * frames)
-            k.gemm(self.in_x, x_operand, h[part], addend=static[part])
-        yield from self._transformer(h, batch, table)
-        gain, shift = table.norms[-1]
-        normed = self._operand("width", self.skip_h if self.shape.long_skip else self.conv1, len(h))
-        k.put(RMS_NORM, h, normed, 0, gain, shift, RMS_EPS)
-        if self.shape.long_skip:
-            r = self._floats("r", len(h), self.shape.width)
-            k.gemm(self.skip_h, normed, r)
-            for b in range(batch):
-                k.gemm(self.skip_x, x_operand, r[b * frames : (b + 1) * frames], flags=ACCUMULATE)
-            k.put(COPY, r, normed)
-        y, out = self._floats("y", len(h), self.shape.width), self._floats("out", len(h), self.shape.width)
-        k.gemm(self.conv1, normed, y)
-        k.gemm(self.res_projection, normed, out)
-        yield from self._wavenet(y, out, batch, table)
-        last = self._operand("last", self.out, len(h))
-        k.put(LAYER_NORM, out, last, 0, table.final[0], table.final[1], FINAL_EPS)
-        velocity = np.empty((len(h), self.shape.mels), dtype=np.float32)
-        k.gemm(self.out, last, velocity)
-        return velocity
-
-    def _transformer(self, h: Floats, batch: int, table: StepTable) -> Generator[bool, None, None]:
-        k, width, rows = self.kernels, self.shape.width, len(h)
-        rope = self.rope(rows // batch)
-        kept: list[Operand] = []
-        qkv = self._floats("qkv", rows, 3 * width)
-        for i, layer in enumerate(self.layers):
-            operand = self._operand("width", layer.qkv, rows)
-            if layer.enter is not None and layer.recall is not None:
-                k.put(COPY, h, operand)
-                k.gemm(layer.enter, operand, h)
-                k.gemm(layer.recall, kept.pop(), h, flags=ACCUMULATE)
-            k.put(RMS_NORM, h, operand, 0, *table.norms[2 * i], RMS_EPS)
-            k.gemm(layer.qkv, operand, qkv)
-            k.attention(qkv, batch, self.shape.heads, rope, self.inner, operand)
-            k.gemm(layer.wo, operand, h, flags=ACCUMULATE)
-            k.put(RMS_NORM, h, operand, 0, *table.norms[2 * i + 1], RMS_EPS)
-            wide = self._floats("wide", rows, layer.w13.n)
-            k.gemm(layer.w13, operand, wide)
-            gated = self._operand("ffn", layer.w2, rows)
-            k.put(SILU_MUL, wide, gated)
-            k.gemm(layer.w2, gated, h, flags=ACCUMULATE)
-            if self.shape.uvit_skips and i < self.shape.depth // 2:
-                kept.append(self._operand(f"kept{i}", layer.qkv, rows))
-                k.put(COPY, h, kept[-1])
-            if i % LAYERS_PER_STEP == LAYERS_PER_STEP - 1:
-                yield False
-
-    def _wavenet(self, y: Floats, out: Floats, batch: int, table: StepTable) -> Generator[bool, None, None]:
-        k, rows, frames = self.kernels, len(y), len(y) // batch
-        a = self._floats("gate", rows, 2 * self.shape.width)
-        for i, (wave, bias) in enumerate(zip(self.waves, table.gates, strict=True)):
-            pad = (wave.gate.taps - 1) // 2 * wave.dilation
-            span = frames + 2 * pad
-            padded = self._operand(f"pad{pad}", wave.gate, batch * span)
-            for b in range(batch):
-                part = slice(b * frames, (b + 1) * frames)
-                k.put(COPY, y[part], padded, b * span + pad)
-                for j in range(1, pad + 1):
-                    padded.copy_rows(b * span + pad + j, b * span + pad - j)
-                    padded.copy_rows(b * span + pad + frames - 1 - j, b * span + pad + frames - 1 + j)
-                k.gemm(wave.gate, padded, a[part], first=b * span, dilation=wave.dilation, bias=bias)
-            z = self._operand("width", wave.skip, rows)
-            k.put(GATE, a, z)
-            if wave.residual is not None:
-                k.gemm(wave.residual, z, y, flags=ACCUMULATE)
-            k.gemm(wave.skip, z, out, flags=ACCUMULATE)
-            if i % LAYERS_PER_STEP == LAYERS_PER_STEP - 1:
-                yield False
+        call = self._spare.pop() if self._spare else EstimatorCall(self)
+        try:
+            return (yield from call.steps(x, static, table, given))
+        finally:
+            if len(self._spare) < SPARE_CALLS:
+                self._spare.append(call)
 
 
 def _f32(tensors: Tensors, name: str) -> Floats:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from realtime.engines.indextts2.kernels import Kernels
 from realtime.engines.indextts2.kernels.fallback import Fallback, gelu, layer_norm, softmax
-from realtime.engines.indextts2.kernels.native import COPY, PAGE, CBlock, CGpt, Native, address
+from realtime.engines.indextts2.kernels.native import COPY, HEAD_MAX, PAGE, CBlock, CGpt, Native, address
 from realtime.engines.indextts2.kernels.operand import DTYPE, Operand
 from realtime.engines.indextts2.kernels.packing import Floats, Kind, Weight, pack, require
 from realtime.engines.indextts2.kv_pages import PagePool
@@ -117,6 +117,8 @@ class LmWeights:
         d = shape.model_dim
         if d % shape.heads:
             raise ValueError(f"model_dim {d} is no multiple of heads {shape.heads}")
+        if d // shape.heads > HEAD_MAX:
+            raise ValueError(f"heads of {d // shape.heads} channels; the kernels take {HEAD_MAX}")
         for i, b in enumerate(self.blocks):
             sizes = (
                 ("c_attn", b.qkv, 3 * d, d),

@@ -65,7 +65,7 @@ class Solver:
         branches = np.concatenate([static, self.estimator.static_null(len(static))]) if schedule.rate else static
         x = np.array(noise, dtype=np.float32)
         x[:prompt_frames] = 0
-        guide = _Guide(schedule, len(x))
+        guide = _Guide(schedule, len(x), prompt_frames)
         before: Floats | None = None
         for k in range(schedule.steps):
             time, width = k / schedule.steps, np.float32(1 / schedule.steps)
@@ -84,7 +84,7 @@ class Solver:
 
     def _velocity(self, x: Floats, branches: Floats, time: float, guide: _Guide, step: int) -> Generator[bool, None, Floats]:
         rows = branches if guide.asks(step) else branches[: len(x)]
-        out = yield from self.estimator.steps(x, rows, self.table(time))
+        out = yield from self.estimator.steps(x, rows, self.table(time), guide.given)
         yield True
         return guide.combine(out)
 
@@ -92,8 +92,8 @@ class Solver:
 class _Guide:
     """Classifier-free guidance: v + rate * (v - v of the empty branch)."""
 
-    def __init__(self, schedule: Schedule, frames: int) -> None:
-        self.schedule, self.frames = schedule, frames
+    def __init__(self, schedule: Schedule, frames: int, given: int) -> None:
+        self.schedule, self.frames, self.given = schedule, frames, given
         self.difference: Floats | None = None
 
     def asks(self, step: int) -> bool:

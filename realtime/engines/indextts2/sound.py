@@ -1,7 +1,7 @@
-"""Codes of a job to samples, a piece at a time, through the flow's and the vocoder's shared buffers.
+"""Codes of a job to samples, a piece at a time: a layer of the flow's estimator, a pair of the vocoder's convolutions.
 
-A run that is under way in one of them may be left for another job only at a boundary: flow, between two calls of the estimator; vocoder,
-between two windows.
+A more urgent job may step in after any piece. What is left half-way keeps its buffers, so only `UNDER_WAY` jobs may be inside a call of
+the estimator, and as many inside a window; one more waits until the first of those is through.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ from realtime.errors import EngineFailed
 
 CLIPPED_SHARE = 0.5
 """More samples than this at full scale is garbage, not speech (guess; speech at a limiter has below 0.01)."""
-
-
-SHORT_REST = 4
-"""A rest of up to one fourth of the chunk before it is taken along."""
+UNDER_WAY = 2
+"""A window's buffers are some 100 MB at official size and the largest chunk of a streamed level."""
 
 
 class SoundMaker:
@@ -26,17 +24,23 @@ class SoundMaker:
 
     def __init__(self, stages: Stages) -> None:
         self.stages = stages
-        self._vocoding: Speaking | None = None
-        self._in_call: Speaking | None = None
+        self._in_window: list[Speaking] = []
+        self._in_call: list[Speaking] = []
 
-    def holder(self, job: Speaking) -> Speaking:
-        """The job that must be advanced before (or as) this one can be."""
-        return (self._vocoding if job.need is Need.VOCODE else self._in_call) or job
+    def turn(self, job: Speaking) -> Speaking:
+        """The job to be advanced so that this one can be: itself, or one that must leave its buffers first."""
+        inside = self._in_window if job.need is Need.VOCODE else self._in_call
+        return job if job in inside or len(inside) < UNDER_WAY else inside[0]
+
+    def begins_chunk(self, job: Speaking) -> bool:
+        """Whether the next piece reads the job's codes."""
+        return job.need is Need.FLOW and job.flow is None
 
     def forget(self, job: Speaking) -> None:
-        """Free the buffers that a job holds."""
-        self._vocoding = None if self._vocoding is job else self._vocoding
-        self._in_call = None if self._in_call is job else self._in_call
+        """The job's buffers are free again."""
+        for inside in (self._in_window, self._in_call):
+            if job in inside:
+                inside.remove(job)
 
     def piece(self, job: Speaking) -> Floats | None:
         """Advance a job that needs FLOW or VOCODE; the samples of a window when it is complete.
@@ -53,11 +57,12 @@ class SoundMaker:
         if job.flow is None:
             job.flow = self._begin_chunk(job)
         try:
-            is_boundary = next(job.flow)
-            self._in_call = None if is_boundary else job
+            is_inside = not next(job.flow)
         except StopIteration:
-            job.flow, self._in_call = None, None
+            job.flow, is_inside = None, False
             job.vocoding = self._begin_window(job)
+        if is_inside != (job in self._in_call):
+            (self._in_call.append if is_inside else self._in_call.remove)(job)
 
     def _begin_chunk(self, job: Speaking) -> Steps:
         sequence, stream, decoder = job.sequence, job.stream, self.stages.decoder
@@ -67,8 +72,7 @@ class SoundMaker:
             raise EngineFailed("the language model stopped before its first code")
         until = min(job.codes_made + job.chunk_codes, have) if job.chunk_codes else have
         ahead = job.level.window.look_ahead_codes
-        # a short rest is not worth a chunk of its own: prompt and context would cost more than it
-        job.is_last_chunk = sequence.is_finished and have - until <= max(ahead, job.chunk_codes // SHORT_REST)
+        job.is_last_chunk = job.ends_with(until)
         until = have if job.is_last_chunk else until
         # no more than the look-ahead, however far decoding has come: the sound must not depend on how busy the host is
         fresh = slice(stream.codes, min(have, until + ahead))
@@ -90,12 +94,14 @@ class SoundMaker:
 
     def _vocode(self, job: Speaking) -> Floats | None:
         assert job.vocoding is not None and job.stream is not None
-        self._vocoding = job
+        if job not in self._in_window:
+            self._in_window.append(job)
         try:
             next(job.vocoding)
             return None
         except StopIteration as stop:
-            self._vocoding, job.vocoding = None, None
+            self._in_window.remove(job)
+            job.vocoding = None
             has_tail = not job.is_last_chunk and len(job.stream.ahead) > 0
             return checked(job.joined(stop.value, self.stages.vocoder.shape.hop if has_tail else 0))
 

@@ -22,6 +22,8 @@ from realtime.engines.indextts2.levels import Level
 
 MOST_AHEAD = 400
 """Codes decoded but not yet made into sound, at most: 8 s. More would be thrown away at a barge-in, and keeps others waiting."""
+SHORT_REST = 4
+"""A rest below one fourth of the chunk before it is taken along: prompt and context would cost more than it (guess)."""
 Steps = Generator[bool, None, Floats]
 
 
@@ -37,7 +39,8 @@ class Need(Enum):
 
 @dataclass(slots=True, eq=False)
 class Speaking:
-    """State of one job. `parts` are the token ids still to be spoken; `stream` and `sequence` belong to the part in progress."""
+    """State of one job. `parts` are the token ids still to be spoken; `stream` and `sequence` belong to the part in progress; `codes_aside`
+    may be decoded in the background before this chunk's sound is out."""
 
     job: Job
     order: int
@@ -54,6 +57,7 @@ class Speaking:
     is_last_chunk: bool = False
     tail: Floats = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
     samples: int = 0
+    codes_aside: int = 0
     parts_done: int = 0
 
     @property
@@ -81,7 +85,19 @@ class Speaking:
         assert self.sequence is not None
         if self.sequence.is_finished:
             return True
-        return self.chunk_codes > 0 and len(self.sequence.codes) >= self.codes_made + self.chunk_codes + self.level.window.look_ahead_codes
+        return self.chunk_codes > 0 and len(self.sequence.codes) >= self.codes_made + self.chunk_codes + self.codes_beyond
+
+    @property
+    def codes_beyond(self) -> int:
+        """Codes to be known behind the next chunk before it is begun: its look-ahead; after the first chunk, which is wanted soon, also as
+        many as would be too short a rest. So the cut does not depend on how far decoding happens to have come."""
+        rest = self.chunk_codes // SHORT_REST if self.codes_made else 0
+        return max(1, self.level.window.look_ahead_codes, rest)
+
+    def ends_with(self, until: int) -> bool:
+        """Whether a chunk up to code `until` is the part's last, up to `codes_beyond` more codes taken along."""
+        assert self.sequence is not None
+        return self.sequence.is_finished and len(self.sequence.codes) - until < self.codes_beyond
 
     def due(self, sample_rate: int) -> tuple[float, float, int]:
         """Order of urgency: when the next sample is wanted; then who has least sound out; then who came first."""
@@ -95,6 +111,7 @@ class Speaking:
         self.sequence, self.stream = sequence, stream
         self.codes_made = self.frames_vocoded = 0
         self.is_last_chunk = False
+        self.plan.begin_part()
         self.tail = np.zeros(0, dtype=np.float32)
 
     def joined(self, samples: Floats, overlap: int) -> Floats:

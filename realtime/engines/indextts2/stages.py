@@ -31,8 +31,8 @@ PREFIXES = 8
 """Voices' condition rows kept in the cache at once; each holds two pages officially (8 MB)."""
 MARGIN_SHARE = 0.45
 """What a frame of the vocoder's margin costs beside one of sound: only the first stage runs over most of it (vocode.py)."""
-TRIAL_ROWS = 128
-"""Frames of the trial runs that measure costs."""
+TRIAL_ROWS = 192
+"""Frames of the trial runs that measure costs: about those of a first chunk. Shorter ones look dearer per frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +85,20 @@ def measured_costs(stages: Stages) -> Costs:
     """Time one small piece of each stage, twice, keeping the better; the first run also touches all weights."""
     shape, estimator = stages.decoder.model.shape, stages.acoustic.solver.estimator
     x = np.zeros((TRIAL_ROWS, estimator.shape.mels), dtype=np.float32)
-    static, table = estimator.static_null(TRIAL_ROWS), estimator.table(0.0)
+    static, table = estimator.static_null(2 * TRIAL_ROWS), estimator.table(0.0)
     prefix = stages.decoder.prefix(np.ones((4, shape.model_dim), dtype=np.float32))
     sequence = stages.decoder.start(prefix, [2], Sampling(), 0, 64, 64)
     stages.decoder.step([sequence])
-    decode_s = _best(lambda: stages.decoder.step([sequence]), 8)
+    kernels = stages.vocoder.kernels
+    decode_s, threads = _best(lambda: stages.decoder.step([sequence]), 8), kernels.threads
+    kernels.set_threads(1)
+    alone_s = _best(lambda: stages.decoder.step([sequence]), 8)
+    kernels.set_threads(threads)
     stages.decoder.end(sequence)
     stages.decoder.forget_prefix(prefix)
-    flow_s = _best(lambda: list(estimator.steps(x, static, table)), 2) / TRIAL_ROWS
+    flow_s = _best(lambda: list(estimator.steps(x, static, table)), 2) / (2 * TRIAL_ROWS)
     vocode_s = _best(lambda: list(stages.vocoder.steps(x)), 2) / TRIAL_ROWS
-    return Costs(decode_s, flow_s, vocode_s, int(MARGIN_SHARE * stages.vocoder.shape.context))
+    return Costs(decode_s, flow_s, vocode_s, int(MARGIN_SHARE * stages.vocoder.shape.context), alone_s, threads)
 
 
 def _best(work: Callable[[], object], times: int) -> float:

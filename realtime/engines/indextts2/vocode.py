@@ -17,12 +17,15 @@ from typing import Any
 import numpy as np
 
 from realtime.engines.indextts2.kernels import Kernels
-from realtime.engines.indextts2.kernels.native import ACCUMULATE, COPY
-from realtime.engines.indextts2.kernels.operand import Operand
 from realtime.engines.indextts2.kernels.packing import Floats, Kind, Weight, pack, require, round_up
 from realtime.engines.indextts2.packs import Fresh, Packs
 from realtime.engines.indextts2.store import Tensors, folded
+from realtime.engines.indextts2.vocode_window import VocoderWindow
 
+NARROW = 64
+"""Below so many channels int8 convolutions are bf16 instead: a scale per row and tap costs as much as their few products (LOG)."""
+SPARE_WINDOWS = 2
+"""Sets of buffers kept: one, and one for a more urgent job that steps in; 0.3 MB a frame officially."""
 CONV_GROUP = 1024
 """One scale per row and tap of up to this many channels, for int8 convolutions."""
 
@@ -120,12 +123,6 @@ def snake_of(tensors: Tensors, name: str, logscale: bool) -> Snake:
     return Snake(padded[0], padded[1], np.ascontiguousarray(up))
 
 
-def trimmed(x: Floats, left: int, right: int, need: int, per_frame: int) -> tuple[Floats, int, int]:
-    """Rows of x without what lies beyond `need` frames of the margins `left` and `right`; and the margins left."""
-    keep_left, keep_right = min(left, need), min(right, need)
-    return x[(left - keep_left) * per_frame : len(x) - (right - keep_right) * per_frame], keep_left, keep_right
-
-
 def widened(w: Floats, outputs: bool = True) -> Floats:
     """Convolution [out, in, k] with zero channels added up to whole vectors of 16, which is faster than handling the rest apart."""
     out, inputs, _ = w.shape
@@ -166,7 +163,7 @@ class Vocoder:
         self.post = pack(widened(folded(tensors, "conv_post"), outputs=False), inner, post_bias)
         self.stages = tuple(self._stage(tensors, i) for i in range(len(shape.upsample_rates)))
         self._check()
-        self._buffers: dict[tuple[Any, ...], Any] = {}
+        self._spare: list[VocoderWindow] = []
 
     def _check(self) -> None:
         """Raise `ValueError` for the first convolution whose size is not what the configuration says: the kernels trust it."""
@@ -199,95 +196,35 @@ class Vocoder:
             return transposed(v, widened_bias(tensors[f"ups.{i}.0.bias"]), rate, 1 / count if i else 1.0, self.kind)
 
         up_weight = self.packs.weight(f"ups.{i}", up)
-        blocks = []
+        blocks, channels = [], up_weight.n // rate
         for j, dilations in enumerate(s.resblock_dilation_sizes):
             name = f"resblocks.{i * count + j}"
             pairs = []
             for m, dilation in enumerate(dilations):
-                first, second = (self._conv_weight(tensors, f"{name}.{part}.{m}") for part in ("convs1", "convs2"))
+                first, second = (self._conv_weight(tensors, f"{name}.{part}.{m}", channels) for part in ("convs1", "convs2"))
                 snakes = [snake_of(tensors, f"{name}.activations.{2 * m + k}", s.snake_logscale) for k in (0, 1)]
                 pairs.append((snakes[0], first, snakes[1], second, dilation))
             blocks.append(tuple(pairs))
-        return Stage(rate, (size - rate) // 2, up_weight, up_weight.n // rate, tuple(blocks))
+        return Stage(rate, (size - rate) // 2, up_weight, channels, tuple(blocks))
 
     def _pack(self, kind: Kind, name: str, w: Callable[[], Floats], bias: Callable[[], Floats]) -> Weight:
         return self.packs.weight(name, lambda: pack(w(), kind, widened_bias(bias()), CONV_GROUP))
 
-    def _conv_weight(self, tensors: Tensors, name: str) -> Weight:
-        return self._pack(self.kind, name, lambda: widened(folded(tensors, name)), lambda: tensors[f"{name}.bias"])
-
-    def _operand(self, w: Weight, rows: int, pad: int) -> Operand:
-        """A reused buffer with `pad` zero rows on both sides of `rows`."""
-        key = ("operand", w.kind, w.k, pad)
-        held: Operand | None = self._buffers.get(key)
-        if held is None or held.rows < rows + 2 * pad:
-            held = self._buffers[key] = self.kernels.operand(w, rows + 2 * pad)
-        held.clear(pad + rows, pad)
-        return held
-
-    def _floats(self, name: str, rows: int, width: int) -> Floats:
-        """A reused buffer, contents undefined."""
-        held: Floats | None = self._buffers.get((name, width))
-        if held is None or len(held) < rows:
-            held = self._buffers[(name, width)] = np.empty((rows, width), dtype=np.float32)
-        return held[:rows]
-
-    def _conv(
-        self, w: Weight, snake: Snake | None, x: Floats, out: Floats, dilation: int, addend: Floats | None = None, flags: int = 0
-    ) -> None:
-        pad = (w.taps - 1) // 2 * dilation
-        operand = self._operand(w, len(x), pad)
-        if snake is None:
-            self.kernels.put(COPY, x, operand, pad)
-        else:
-            self.kernels.snake(x, snake.alpha, snake.inverse_beta, snake.taps, operand, pad)
-        self.kernels.gemm(w, operand, out, dilation=dilation, flags=flags, addend=addend)
-
-    def _upsample(self, stage: Stage, x: Floats) -> Floats:
-        taps = stage.up.taps
-        operand = self._operand(stage.up, len(x), taps - 1)
-        self.kernels.put(COPY, x, operand, taps - 1)
-        full = self._floats("up", len(x) + taps - 1, stage.up.n)
-        self.kernels.gemm(stage.up, operand, full)
-        return full.reshape(-1, stage.channels)[stage.crop : stage.crop + len(x) * stage.rate]
-
-    def _block(
-        self, pairs: tuple[tuple[Snake, Weight, Snake, Weight, int], ...], u: Floats, total: Floats, flags: int
-    ) -> Generator[bool, None, None]:
-        """Add one block's output to (or put it in) `total`; `u` stays as it is. Yields after each pair."""
-        x, middle = u, self._floats("middle", *u.shape)
-        for m, (first_snake, first, second_snake, second, dilation) in enumerate(pairs):
-            is_last = m == len(pairs) - 1
-            self._conv(first, first_snake, x, middle, dilation)
-            out = total if is_last else self._floats("residual", *u.shape)
-            self._conv(
-                second, second_snake, middle, out, 1, x if is_last or x is u else None, flags if is_last else 0 if x is u else ACCUMULATE
-            )
-            x = out
-            yield False
+    def _conv_weight(self, tensors: Tensors, name: str, channels: int) -> Weight:
+        kind = Kind.BF16 if self.kind.is_quantised and channels < NARROW else self.kind
+        return self._pack(kind, name, lambda: widened(folded(tensors, name)), lambda: tensors[f"{name}.bias"])
 
     def steps(self, mel: Floats, left: int = 0, right: int = 0) -> Generator[bool, None, Floats]:
         """Samples of mel [T, mels] without its first `left` and last `right` frames; yields between convolutions, returns float32 [n].
 
-        A buffer of this object is in use between yields: finish (or drop) one run before starting another.
+        Any number of windows may be under way, each with buffers of its own; they are kept for later ones.
         """
-        mel = np.ascontiguousarray(mel, dtype=np.float32)
-        x = self._floats("pre", len(mel), self.pre.n)
-        self._conv(self.pre, None, mel, x, 1)
-        per_frame = 1
-        for i, stage in enumerate(self.stages):
-            x, left, right = trimmed(x, left, right, self.shape.contexts[i + 1], per_frame)
-            u = self._upsample(stage, x)
-            per_frame *= stage.rate
-            x = self._floats(f"stage{i % 2}", len(u), stage.channels)
-            for j, pairs in enumerate(stage.blocks):
-                yield from self._block(pairs, u, x, ACCUMULATE if j else 0)
-        x *= np.float32(1 / len(self.shape.resblock_kernel_sizes))
-        wave = np.empty((len(x), 1), dtype=np.float32)
-        self._conv(self.post, self.post_snake, x, wave, 1)
-        samples = wave[left * per_frame : len(wave) - right * per_frame, 0]
-        out: Floats = np.tanh(samples) if self.shape.use_tanh_at_final else np.clip(samples, -1, 1)
-        return out
+        window = self._spare.pop() if self._spare else VocoderWindow(self)
+        try:
+            return (yield from window.steps(np.ascontiguousarray(mel, dtype=np.float32), left, right))
+        finally:
+            if len(self._spare) < SPARE_WINDOWS:
+                self._spare.append(window)
 
     def run(self, mel: Floats, left: int = 0, right: int = 0) -> Floats:
         """`steps` in one go."""

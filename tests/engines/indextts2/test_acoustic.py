@@ -156,9 +156,9 @@ def test_a_schedule_says_what_it_costs(
     rows: list[int] = []
     real = Estimator.steps
 
-    def counted(self: Estimator, x: Any, static: Any, table: Any) -> Any:
+    def counted(self: Estimator, x: Any, static: Any, table: Any, given: int) -> Any:
         rows.append(len(static) // len(x))
-        return real(self, x, static, table)
+        return real(self, x, static, table, given)
 
     monkeypatch.setattr(Estimator, "steps", counted)
     drained(stream_of(tiny, prompt, 10).steps(10, schedule, WIDE))
@@ -179,6 +179,31 @@ def test_a_mel_that_is_not_finite_is_an_error(tiny: Acoustic, prompt: Prompt) ->
     stream._entered[3] = np.nan
     with pytest.raises(FloatingPointError, match="not finite"):
         drained(stream.steps(10, Schedule(2), WIDE))
+
+
+@pytest.mark.parametrize("given", [1, 20, 33])
+def test_frames_that_are_given_cost_no_wavenet_and_change_nothing(tiny: Acoustic, given: int) -> None:
+    estimator, frames = tiny.solver.estimator, 50
+    r = np.random.default_rng(6)
+    x = r.standard_normal((frames, estimator.shape.mels), dtype=np.float32)
+    static = r.standard_normal((2 * frames, estimator.shape.width), dtype=np.float32)
+    table = estimator.table(0.3)
+    whole = drained(estimator.steps(x, static, table)).reshape(2, frames, -1)
+    cut = drained(estimator.steps(x, static, table, given)).reshape(2, frames, -1)
+    assert not cut[:, :given].any() and whole[:, :given].any()
+    np.testing.assert_allclose(cut[:, given:], whole[:, given:], atol=0 if estimator.kernels.name == "native" else 1e-5)
+
+
+def test_a_call_that_is_left_half_way_does_not_disturb_another(tiny: Acoustic) -> None:
+    estimator, r = tiny.solver.estimator, np.random.default_rng(6)
+    inputs = [(r.standard_normal((n, estimator.shape.mels), dtype=np.float32), estimator.static_null(n)) for n in (31, 44)]
+    table = estimator.table(0.3)
+    alone = [drained(estimator.steps(x, static, table)) for x, static in inputs]
+    left = estimator.steps(*inputs[0], table)
+    for _ in range(2):
+        next(left)
+    assert np.array_equal(drained(estimator.steps(*inputs[1], table)), alone[1])
+    assert np.array_equal(drained(left), alone[0])
 
 
 def test_a_capped_prompt_keeps_mel_and_condition_together(prompt: Prompt) -> None:

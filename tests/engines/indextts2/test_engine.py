@@ -18,7 +18,7 @@ from realtime.engines.indextts2.chunks import CODE_S, ChunkPlan, Costs
 from realtime.engines.indextts2.engine import IndexTts2
 from realtime.engines.indextts2.levels import LEVELS, level_named
 from realtime.engines.indextts2.options import Options
-from realtime.engines.indextts2.sound import checked
+from realtime.engines.indextts2.sound import UNDER_WAY, checked
 from realtime.errors import BadOption, EngineFailed, ModelMissing, Overloaded, UnknownVoice
 from realtime.types import Emotion
 
@@ -110,7 +110,7 @@ def test_chunks_join_without_a_jump(engine: IndexTts2) -> None:
 def test_decoding_beside_the_sound_changes_nothing(loaded: Callable[..., IndexTts2]) -> None:
     def spoken(threads: int) -> np.ndarray:
         engine = loaded(threads=threads)
-        assert (engine._together is None) == (threads == 1 or engine.stages.vocoder.kernels.name == "numpy")
+        assert (engine._background is None) == (threads == 1 or engine.stages.vocoder.kernels.name == "numpy")
         engine.start(job(text=LONG, seed=1))
         events = run(engine)
         engine.close()
@@ -126,7 +126,43 @@ def test_the_more_urgent_job_is_done_first(engine: IndexTts2) -> None:
     assert order == ["soon", "late"]
 
 
-def test_a_cancelled_job_is_silent_from_then_on_and_others_go_on(engine: IndexTts2) -> None:
+@pytest.mark.parametrize("inside", ["flow", "vocoding"])
+def test_a_more_urgent_job_steps_in_half_way_and_neither_sounds_different(engine: IndexTts2, inside: str) -> None:
+    def alone(id: str, **more: Any) -> np.ndarray:
+        engine.start(job(id, level="exact", **more))
+        return sound(run(engine), id)
+
+    expected = [alone("late", text=LONG), alone("soon")]
+    engine.start(job("late", text=LONG, level="exact", deadline=100.0))
+    while getattr(engine._jobs["late"], inside) is None:
+        assert not engine.step()
+    for _ in range(4):
+        assert not engine.step()
+    engine.start(job("soon", level="exact", deadline=1.0))
+    events = run(engine)
+    ids = [e.job_id for e in events]
+    assert ids[:2] == ["soon", "soon"] and set(ids[2:]) == {"late"}
+    for id, samples in zip(("late", "soon"), expected, strict=True):
+        assert np.array_equal(sound(events, id), samples)
+
+
+def test_one_more_than_may_be_under_way_waits_for_the_first(engine: IndexTts2) -> None:
+    done: list[str] = []
+    for i in range(4):
+        engine.start(job(str(i), level="exact", deadline=10.0 - i))
+        for _ in range(10_000):
+            done += [e.job_id for e in engine.step() if isinstance(e, Done)]
+            if engine._jobs[str(i)].vocoding is not None:
+                break
+        engine.step()
+        assert len(engine._maker._in_window) <= UNDER_WAY
+    done += [e.job_id for e in run(engine) if isinstance(e, Done)]
+    assert sorted(done) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_cancelled_job_is_silent_from_then_on_and_others_go_on(loaded: Callable[..., IndexTts2], threads: int) -> None:
+    engine = loaded(threads=threads)
     free = engine.stages.decoder.pool.free
     for steps in (0, 1, 5, 20, 60):
         engine.start(job("gone", text=LONG))
@@ -139,6 +175,7 @@ def test_a_cancelled_job_is_silent_from_then_on_and_others_go_on(engine: IndexTt
     held = sum(len(prefix.pages) for prefix in engine._prefixes.values())
     assert engine.stages.decoder.pool.free == free - held
     engine.cancel("unknown")
+    engine.close()
 
 
 def test_a_level_can_change_in_mid_job(engine: IndexTts2) -> None:
@@ -340,23 +377,30 @@ def test_packed_weights_are_made_once_and_mapped(loaded: Callable[..., IndexTts2
     loaded()
 
 
-@pytest.mark.parametrize("speed", [1.0, 1.15, 1.3])
+@pytest.mark.parametrize("speed", [1.0, 1.15, 1.3, 3.0])
+@pytest.mark.parametrize("slower", [1.0, 1.1])
 @pytest.mark.parametrize("name", ["fast", "fastest"])
-def test_a_chunk_costs_less_than_the_sound_already_out(name: str, speed: float) -> None:
+def test_no_chunk_is_late_even_on_a_host_that_became_a_tenth_slower(name: str, speed: float, slower: float) -> None:
     level = level_named(name)
     assert level is not None and level.first_codes is not None
-    costs = Costs(0.0085 / speed, 0.00012 / speed, 0.0018 / speed, 18)
-    plan, lead, chunks = ChunkPlan(costs, 258), None, []
-    for _ in range(30):
+    costs = Costs(0.0078 / speed, 0.000125 / speed, 0.0017 / speed, 18, 0.0096 / speed)
+    plan, lead, ahead, spoken = ChunkPlan(costs, 258), 0.0, 0, []
+    for i in range(30):
         codes = plan.next_codes(level, 1)
         assert codes is not None
-        if lead is not None:
-            assert costs.chunk_s(codes, level, 258) <= lead
-            lead -= costs.chunk_s(codes, level, 258)
-        lead = (lead or 0.0) + codes * CODE_S
+        aside = plan.codes_aside(codes, level, 1)
+        sound_s = costs.sound_s(codes, level, 258)
+        assert aside >= 0 and (i or aside == 0)
+        assert aside * costs.alone_s <= sound_s + aside * costs.aside_s  # there is time for them
+        spent = slower * (max(0, codes - ahead) * costs.decode_s + sound_s + aside * costs.aside_s)
+        if i:
+            assert spent <= lead
+            lead -= spent
+        lead += codes * CODE_S
+        ahead = max(0, ahead - codes) + aside
         plan.sent(codes, level, 1)
-        chunks.append(codes)
-    assert chunks[0] <= 3 * level.first_codes and chunks[-1] >= chunks[0]
+        spoken.append((codes, aside))
+    assert spoken[0][0] <= 2 * level.first_codes < spoken[-1][0] and spoken[-1][1] > 0
 
 
 def test_a_host_slower_than_speech_grows_to_large_chunks() -> None:
@@ -367,10 +411,11 @@ def test_a_host_slower_than_speech_grows_to_large_chunks() -> None:
         sizes.append(plan.next_codes(level, 1) or 0)
         plan.sent(sizes[-1], level, 1)
     assert sizes == [level.first_codes, 3 * level.first_codes, level.most_codes, level.most_codes]
+    assert plan.codes_aside(sizes[-1], level, 1) > 1000
 
 
 def test_costs_are_measured_when_the_engine_loads(data: Path) -> None:
     engine = registry.load("indextts2", {"models_dir": str(data / "models" / "indextts2"), "cache_dir": str(data / "cache"), "threads": 1})
     assert isinstance(engine, IndexTts2)
-    assert all(value > 0 for value in (engine.costs.decode_s, engine.costs.flow_s, engine.costs.vocode_s))
+    assert all(value > 0 for value in (engine.costs.decode_s, engine.costs.flow_s, engine.costs.vocode_s, engine.costs.alone_s))
     assert 0 < stages.measured_costs(engine.stages).margin_frames < engine.stages.vocoder.shape.context

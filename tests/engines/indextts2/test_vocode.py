@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from realtime.engines.indextts2 import vocode
+from realtime.engines.indextts2.acoustic import drained
 from realtime.engines.indextts2.kernels import Kernels
 from realtime.engines.indextts2.kernels.packing import Kind
 from realtime.engines.indextts2.random_model import TINY, bigvgan_tensors
@@ -24,8 +26,9 @@ def test_equals_the_reference(golden: Path, any_kernels: Kernels, reference: Any
         np.testing.assert_allclose(vocoder.run(mel.T), wav[0], atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", [Kind.F32, Kind.BF16, Kind.Q8])
-def test_a_window_with_its_context_equals_the_whole(any_kernels: Kernels, kind: Kind) -> None:
+@pytest.mark.parametrize(("kind", "narrow"), [(Kind.F32, 0), (Kind.BF16, 0), (Kind.Q8, 0), (Kind.Q8, vocode.NARROW)])
+def test_a_window_with_its_context_equals_the_whole(any_kernels: Kernels, kind: Kind, narrow: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocode, "NARROW", narrow)
     shape = VocoderShape.of(TINY["bigvgan"])
     assert shape.context == shape.contexts[0] > shape.contexts[1] > shape.contexts[2]  # so windows are cut on the way
     vocoder = Vocoder(any_kernels, bigvgan_tensors(TINY["bigvgan"], 3), shape, kind)
@@ -39,12 +42,28 @@ def test_a_window_with_its_context_equals_the_whole(any_kernels: Kernels, kind: 
 
 
 @pytest.mark.parametrize(("kind", "limit"), [(Kind.BF16, 0.02), (Kind.Q8, 0.06)])
-def test_lower_precision_stays_near(any_kernels: Kernels, kind: Kind, limit: float) -> None:
+def test_lower_precision_stays_near(any_kernels: Kernels, kind: Kind, limit: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocode, "NARROW", 0)
     shape, tensors = VocoderShape.of(TINY["bigvgan"]), bigvgan_tensors(TINY["bigvgan"], 3)
     mel = np.random.default_rng(0).standard_normal((40, shape.num_mels), dtype=np.float32)
     exact = Vocoder(any_kernels, tensors, shape, Kind.F32).run(mel)
     near = Vocoder(any_kernels, tensors, shape, kind).run(mel)
     assert np.sqrt(((near - exact) ** 2).mean()) < limit * exact.std()
+
+
+def test_a_window_that_is_left_half_way_does_not_disturb_another(any_kernels: Kernels) -> None:
+    vocoder = Vocoder(any_kernels, bigvgan_tensors(TINY["bigvgan"], 3), VocoderShape.of(TINY["bigvgan"]), Kind.F32)
+    mels = [np.random.default_rng(i).standard_normal((n, vocoder.shape.num_mels), dtype=np.float32) for i, n in enumerate((21, 34))]
+    alone = [vocoder.run(mel) for mel in mels]
+    left = vocoder.steps(mels[0])
+    for _ in range(3):
+        next(left)
+    assert np.array_equal(vocoder.run(mels[1]), alone[1])
+    assert np.array_equal(drained(left), alone[0])
+    dropped = vocoder.steps(mels[0])
+    next(dropped)
+    dropped.close()
+    assert np.array_equal(vocoder.run(mels[1]), alone[1])
 
 
 def test_refuses_vocoders_of_another_kind() -> None:

@@ -4,7 +4,7 @@
  * whose scores (48 x T floats, 130 kB at T = 688) stay in L2. bf16 operands, float sums; the f32 kind is for the exact setting.
  */
 #define QUERY_ROWS 48
-#define HEAD_MAX 128
+#define HEAD_MAX 256
 
 typedef struct {
     const float *qkv; /* [batch * t, 3 * heads * d] */
@@ -136,7 +136,7 @@ static void attend_unit(void *arg, int unit) {
     const int b = head / s->heads, h = head % s->heads;
     float *scores = (float *)__builtin_alloca_with_align(sizeof(float) * QUERY_ROWS * t_pad, 512);
     char *weights = (char *)__builtin_alloca_with_align((long)size * QUERY_ROWS * t_pad, 512);
-    char queries[QUERY_ROWS * HEAD_MAX * 4] __attribute__((aligned(64))) = {0};
+    char queries[QUERY_ROWS * HEAD_MAX * 4] __attribute__((aligned(64)));
     float values[QUERY_ROWS * HEAD_MAX] __attribute__((aligned(64)));
     float row[HEAD_MAX], inverse[QUERY_ROWS];
     const operand_t q = {queries, NULL, NULL, s->kind, s->d, d_pad, d_pad}, p = {weights, NULL, NULL, s->kind, t_pad, t_pad, t_pad};

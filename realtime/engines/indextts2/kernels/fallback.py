@@ -12,7 +12,7 @@ import numpy as np
 
 from realtime.engines.indextts2.kernels import native as n
 from realtime.engines.indextts2.kernels.operand import Operand
-from realtime.engines.indextts2.kernels.packing import Floats, Kind, Weight, unpack
+from realtime.engines.indextts2.kernels.packing import LANES, Floats, Kind, Weight, unpack
 
 
 def gelu(x: Floats) -> Floats:
@@ -24,6 +24,14 @@ def gelu(x: Floats) -> Floats:
 def sigmoid(x: Floats) -> Floats:
     """1 / (1 + e^-x), safe at both ends."""
     out: Floats = 0.5 * (1 + np.tanh(0.5 * x))
+    return out
+
+
+def gated(x: Floats, flags: int) -> Floats:
+    """[rows, 2 N] with halves in turns of a panel (`packing.paired`) -> [rows, N]."""
+    turns = x.reshape(len(x), -1, 2, LANES)
+    a, b = turns[:, :, 0].reshape(len(x), -1), turns[:, :, 1].reshape(len(x), -1)
+    out: Floats = a * sigmoid(a) * b if flags & n.GATED_SILU else np.tanh(a) * sigmoid(b)
     return out
 
 
@@ -99,16 +107,12 @@ class Fallback:
     ) -> None:
         """Run a row pass and keep the result in `out`."""
         k = out.k
-        a, b = x[:, :k], x[:, k : 2 * k]
+        a = x[:, :k]
         if what == n.LAYER_NORM or what == n.RMS_NORM:
             assert gain is not None and shift is not None
             y = (layer_norm if what == n.LAYER_NORM else rms_norm)(a, gain[:k], shift[:k], eps)
-        elif what == n.SILU_MUL:
-            y = a * sigmoid(a) * b
-        elif what == n.GATE:
-            y = np.tanh(a) * sigmoid(b)
         else:
-            y = gelu(a) if what == n.GELU_ROW else mish(a) if what == n.MISH else a
+            y = mish(a) if what == n.MISH else a
         out.floats[out_row : out_row + len(x), :k] = y
 
     def gemm(
@@ -133,13 +137,15 @@ class Fallback:
         offset = w.bias if bias is None else bias
         if offset is not None:
             total += offset[: w.n]
+        if flags & n.GATED:
+            total = gated(total, flags)
         if flags & n.GELU:
             total = gelu(total)
         if addend is not None:
             total += addend[:, : w.n]
         if flags & n.ACCUMULATE:
             total += out[:, : w.n]
-        out[:, : w.n] = total
+        out[:, : total.shape[1]] = total
 
     def snake(self, x: Floats, alpha: Floats, inverse_beta: Floats, taps: Floats, out: Operand, out_row: int = 0) -> None:
         """See `Native.snake`."""

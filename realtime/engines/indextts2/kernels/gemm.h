@@ -37,6 +37,8 @@ typedef struct {
 #define AHEAD 6144 /* bytes; measured with 2048 to 8192, see ops/LOG.md */
 #define ACCUMULATE 1 /* add to what `out` holds */
 #define GELU 2       /* the tanh approximation, after the bias */
+#define GATED_SILU 4 /* panels come in pairs, out = silu(first) * second, half as many columns */
+#define GATED_TANH 8 /* the same with tanh(first) * sigmoid(second) */
 
 static const int activation_bytes[4] = {4, 2, 1, 1};
 
@@ -200,7 +202,7 @@ typedef struct {
     float *out;
     const float *addend; /* [rows, ldo] or NULL: added to the result (a residual that must stay as it is) */
     long rows, row_step, dilation, ldo; /* output row m reads input row m * row_step + tap * dilation */
-    int flags, groups, panels;
+    int flags, groups, panels, row_blocks, is_weights_first;
 } gemm_t;
 
 INLINE void tile(const int MR, const int NR, const gemm_t *g, long row, int panel, int tap, int kb, float *c) {
@@ -246,7 +248,21 @@ TILES(4, 6)
 
 INLINE v16 vgelu(v16 x) { return x * vsigmoid(1.5957691216057308f * (x + 0.044715f * x * x * x)); }
 
+static void finish_gated(const gemm_t *g, const float *c, long row, int rows, int panel, int panels) {
+    for (int m = 0; m < rows; m++)
+        for (int n = 0; n < panels; n += 2) {
+            v16 a = load(c + m * 64 + n * 16), b = load(c + m * 64 + n * 16 + 16);
+            if (g->w->bias) a += load(g->w->bias + (panel + n) * 16L), b += load(g->w->bias + (panel + n) * 16L + 16);
+            v16 y = (g->flags & GATED_SILU) ? a * vsigmoid(a) * b : vtanh(a) * vsigmoid(b);
+            store(g->out + (row + m) * g->ldo + (panel + n) * 8L, y);
+        }
+}
+
 static void finish(const gemm_t *g, const float *c, long row, int rows, int panel, int panels) {
+    if (g->flags & (GATED_SILU | GATED_TANH)) {
+        finish_gated(g, c, row, rows, panel, panels);
+        return;
+    }
     for (int m = 0; m < rows; m++) {
         float *out = g->out + (row + m) * g->ldo;
         const float *addend = g->addend ? g->addend + (row + m) * g->ldo : NULL;
@@ -269,9 +285,9 @@ static void finish(const gemm_t *g, const float *c, long row, int rows, int pane
 static void gemm_unit(void *arg, int unit) {
     const gemm_t *g = arg;
     float c[ROW_BLOCK * 64] __attribute__((aligned(64)));
-    long row = (long)(unit / g->groups) * ROW_BLOCK;
+    long row = (long)(g->is_weights_first ? unit % g->row_blocks : unit / g->groups) * ROW_BLOCK;
     int rows = g->rows - row < ROW_BLOCK ? (int)(g->rows - row) : ROW_BLOCK;
-    int panel = (unit % g->groups) * PANEL_MAX;
+    int panel = (g->is_weights_first ? unit / g->row_blocks : unit % g->groups) * PANEL_MAX;
     int panels = g->panels - panel < PANEL_MAX ? g->panels - panel : PANEL_MAX;
     memset(c, 0, sizeof(float) * 64 * rows);
     if (g->rows <= FEW_ROWS && g->w->taps == 1) {
@@ -290,9 +306,12 @@ static void gemm_unit(void *arg, int unit) {
     finish(g, c, row, rows, panel, panels);
 }
 
-/* A unit is 96 rows by 64 channels. Call with the pool's lock held. */
+/* A unit is 96 rows by 64 channels. What is larger, weights or rows, is walked once: units that share its part follow each other, and the
+ * other one is read from the caches each time. Call with the pool's lock held. */
 static void gemm(const weight_t *w, act_t in, float *out, const float *addend, long rows, long row_step, long dilation, long ldo,
                  int flags) {
-    gemm_t g = {w, in, out, addend, rows, row_step, dilation, ldo, flags, (w->n_pad / 16 + PANEL_MAX - 1) / PANEL_MAX, w->n_pad / 16};
-    parallel_for(gemm_unit, &g, (int)((rows + ROW_BLOCK - 1) / ROW_BLOCK) * g.groups);
+    const int groups = (w->n_pad / 16 + PANEL_MAX - 1) / PANEL_MAX, row_blocks = (int)((rows + ROW_BLOCK - 1) / ROW_BLOCK);
+    const int is_weights_first = (long)w->n_pad * w->taps > rows * row_step;
+    gemm_t g = {w, in, out, addend, rows, row_step, dilation, ldo, flags, groups, w->n_pad / 16, row_blocks, is_weights_first};
+    parallel_for(gemm_unit, &g, row_blocks * groups);
 }

@@ -66,6 +66,13 @@ INLINE const void *kv_page(const gpt_t *g, const int kind, const int32_t *table,
     return (const char *)g->kv + page_at(g, table[index], kv, head) * (kind == F32 ? 4 : 2);
 }
 
+/* Ask for one position of a page while another one is used: a head's share of a page is 4 kB official, too short for the hardware to
+ * see a stream in it. */
+INLINE void ask_position(const int kind, const void *page, int at, int d) {
+    const char *p = (const char *)page + (long)at * d * (kind == F32 ? 4 : 2);
+    for (int i = 0; i < d * (kind == F32 ? 4 : 2); i += 64) __builtin_prefetch(p + i, 0, 3);
+}
+
 /* One head of one row: scores over all pages, softmax, weighted sum of values. `vectors` whole vectors of 16 per head; the rest by
  * scalars. Kind and width are constants in each copy, so that the sums stay in registers. */
 INLINE void recall(const gpt_t *g, int unit, const int kind, const int vectors) {
@@ -80,9 +87,11 @@ INLINE void recall(const gpt_t *g, int unit, const int kind, const int vectors) 
     for (int i = 0; i < vectors; i++) query[i] = load(q + i * 16) * factor, sum[i] = splat(0);
     for (int first = 0; first < seen; first += PAGE) {
         const void *page = kv_page(g, kind, table, first / PAGE, 0, h);
+        const void *next = first + PAGE < seen ? kv_page(g, kind, table, first / PAGE + 1, 0, h) : kv_page(g, kind, table, 0, 1, h);
         const int count = seen - first < PAGE ? seen - first : PAGE;
         for (int t = 0; t < count; t++) {
             v16 s = splat(0);
+            ask_position(kind, next, t, d);
             for (int i = 0; i < vectors; i++) s += query[i] * kv_load(kind, page, t * d + i * 16);
             float dot = hsum(s);
             for (int i = vectors * 16; i < d; i++) dot += q[i] * factor * kv_scalar(kind, page, t * d + i);
@@ -92,9 +101,11 @@ INLINE void recall(const gpt_t *g, int unit, const int kind, const int vectors) 
     float inverse = soften(scores, seen, up16(seen));
     for (int first = 0; first < seen; first += PAGE) {
         const void *page = kv_page(g, kind, table, first / PAGE, 1, h);
+        const void *next = first + PAGE < seen ? kv_page(g, kind, table, first / PAGE + 1, 1, h) : kv_page(g, kind, table, 0, 0, (h + 1) % g->heads);
         const int count = seen - first < PAGE ? seen - first : PAGE;
         for (int t = 0; t < count; t++) {
             const float weight = scores[first + t];
+            ask_position(kind, next, t, d);
             for (int i = 0; i < vectors; i++) sum[i] += weight * kv_load(kind, page, t * d + i * 16);
             for (int i = vectors * 16; i < d; i++) rest[i - vectors * 16] += weight * kv_scalar(kind, page, t * d + i);
         }

@@ -13,10 +13,13 @@ import numpy.typing as npt
 from realtime.engines.indextts2.kernels.operand import Operand
 from realtime.engines.indextts2.kernels.packing import Floats, Kind, Weight
 
-COPY, LAYER_NORM, RMS_NORM, SILU_MUL, GATE, GELU_ROW, MISH = range(7)
-ACCUMULATE, GELU = 1, 2
+COPY, LAYER_NORM, RMS_NORM, MISH = range(4)
+ACCUMULATE, GELU, GATED_SILU, GATED_TANH = 1, 2, 4, 8
+GATED = GATED_SILU | GATED_TANH
 PAGE = 32
 """Positions per page of the K/V cache; gpt.h has the same."""
+HEAD_MAX = 256
+"""Widest attention head; attention.h has the same."""
 
 
 class CWeight(c.Structure):
@@ -192,10 +195,12 @@ class Native:
     ) -> None:
         """out[m] (+)= sum over taps of a[first + m * step + tap * dilation] W[tap] + bias, for every row m of out [rows, >= n].
 
-        `bias` replaces the weight's own and needs n_pad values; `addend` [like out] is added and left as it is.
+        `bias` replaces the weight's own and needs n_pad values; `addend` [like out] is added and left as it is. `GATED_...` in `flags`:
+        the weight is `packing.paired`, `out` has half its columns, and no other flag or addend goes with it.
         """
         rows, width = out.shape
-        assert width >= w.n and a.fits(w) and first + (rows - 1) * step + (w.taps - 1) * dilation < a.rows
+        assert width >= (w.n // 2 if flags & GATED else w.n) and (not flags & GATED or (w.n % 32 == 0 and addend is None))
+        assert a.fits(w) and first + (rows - 1) * step + (w.taps - 1) * dilation < a.rows
         groups = a.k_pad // a.group * 4 if a.kind.is_quantised else 0
         act = CAct(
             a.data.ctypes.data + first * a.k_pad * a.data.itemsize, a.scale.ctypes.data + first * groups, a.sum.ctypes.data + first * groups

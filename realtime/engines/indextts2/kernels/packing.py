@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 LANES = 16
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 4
 """Raise when the meaning of packed bytes changes, so that files written before are not read."""
 
 
@@ -118,6 +118,15 @@ def pack(w: npt.NDArray[Any], kind: Kind, bias: Floats | None = None, group: int
         return Weight(kind, n, k, taps, k_pad, group, _panels_float(full, kind), None, padded_bias)
     data, scale = _panels_quantised(full, kind, group)
     return Weight(kind, n, k, taps, k_pad, group, data, scale, padded_bias)
+
+
+def paired(w: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The two halves of [2 N, ...] in turns of a panel, each filled up with zeros to whole panels: what a gated product multiplies with."""
+    half = len(w) // 2
+    filled = np.zeros((2, round_up(half, LANES), *w.shape[1:]), dtype=w.dtype)
+    filled[:, :half] = w.reshape(2, half, *w.shape[1:])
+    turns = filled.reshape(2, -1, LANES, *w.shape[1:])
+    return np.ascontiguousarray(np.moveaxis(turns, 0, 1)).reshape(-1, *w.shape[1:])
 
 
 def _panels_float(full: Floats, kind: Kind) -> npt.NDArray[Any]:

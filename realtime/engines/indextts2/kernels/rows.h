@@ -61,7 +61,7 @@ static void put_row(const operand_t *o, long at, float *row) {
     }
 }
 
-enum { COPY = 0, LAYER_NORM = 1, RMS_NORM = 2, SILU_MUL = 3, GATE = 4, GELU_ROW = 5, MISH = 6 };
+enum { COPY = 0, LAYER_NORM = 1, RMS_NORM = 2, MISH = 3 };
 
 typedef struct {
     int32_t what;
@@ -104,24 +104,16 @@ INLINE void rms_norm_row(const float *x, const float *gain, const float *shift, 
     for (; i < k; i++) y[i] = x[i] * r * gain[i] + shift[i];
 }
 
-/* Two-input passes read the second half of the row at x + k. */
-INLINE v16 pass_lane(int what, v16 a, v16 b) {
-    if (what == SILU_MUL) return a * vsigmoid(a) * b;
-    if (what == GATE) return vtanh(a) * vsigmoid(b);
-    if (what == GELU_ROW) return vgelu(a);
-    if (what == MISH) {
-        v16 e = vexp(vmin(a, splat(20.f)));
-        v16 n = e * (e + 2.f);
-        return a * n / (n + 2.f);
-    }
-    return a;
+INLINE v16 vmish(v16 x) {
+    v16 e = vexp(vmin(x, splat(20.f)));
+    v16 n = e * (e + 2.f);
+    return x * n / (n + 2.f);
 }
 
-INLINE void lanes_row(const int what, const float *x, int k, float *y) {
-    const int two = what == SILU_MUL || what == GATE;
+INLINE void mish_row(const float *x, int k, float *y) {
     int i = 0;
-    for (; i + 16 <= k; i += 16) store(y + i, pass_lane(what, load(x + i), two ? load(x + k + i) : splat(0)));
-    for (; i < k; i++) y[i] = pass_lane(what, splat(x[i]), splat(two ? x[k + i] : 0))[0];
+    for (; i + 16 <= k; i += 16) store(y + i, vmish(load(x + i)));
+    for (; i < k; i++) y[i] = vmish(splat(x[i]))[0];
 }
 
 static void pass_row(const pass_t *p, long row) {
@@ -130,10 +122,7 @@ static void pass_row(const pass_t *p, long row) {
     const int k = p->out.k;
     if (p->what == LAYER_NORM) layer_norm_row(x, p->gain, p->shift, p->eps, k, y);
     else if (p->what == RMS_NORM) rms_norm_row(x, p->gain, p->shift, p->eps, k, y);
-    else if (p->what == SILU_MUL) lanes_row(SILU_MUL, x, k, y);
-    else if (p->what == GATE) lanes_row(GATE, x, k, y);
-    else if (p->what == GELU_ROW) lanes_row(GELU_ROW, x, k, y);
-    else if (p->what == MISH) lanes_row(MISH, x, k, y);
+    else if (p->what == MISH) mish_row(x, k, y);
     else memcpy(y, x, sizeof(float) * k);
     put_row(&p->out, p->out_row + row, y);
 }
