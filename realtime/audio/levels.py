@@ -102,11 +102,16 @@ def _waveform_fault(samples: Samples, mean: float) -> str | None:
     spread = max(0.0, power - mean * mean) ** 0.5 if abs(mean) > 100 * FLAT else 1.0  # the rest of a sum is too coarse where it matters not
     if spread < FLAT:
         return "constant"
-    return "noise" if power > 10 ** (NOISE_DB / 10) and _is_noise(samples) else None
+    return "noise" if power > 10 ** (NOISE_DB / 10) and _is_white(samples) else None
 
 
-def _is_noise(samples: Samples) -> bool:
-    """Whether a loud stretch is white noise, as broken weights make it. Costs one FFT."""
+def is_noise(samples: Samples) -> bool:
+    """Whether a stretch (of a few ms or more) is loud white noise, as broken weights make it."""
+    return rms_db(samples) > NOISE_DB and _is_white(samples)
+
+
+def _is_white(samples: Samples) -> bool:
+    """Costs one FFT."""
     power = np.square(np.abs(np.fft.rfft(samples[:JUDGED_SAMPLES]))[1:]) + 1e-20
     return float(np.exp(np.log(power).mean()) / power.mean()) > NOISE_FLATNESS
 

@@ -18,6 +18,7 @@ from realtime.audio.samples import Samples
 
 TAIL_MS = 80
 FADE_MS = 10  # longer doubles words, shorter is heard as a cut (guess; pydub and Web Audio guides use 5 to 20)
+EDGE_MS = 2  # of an exact join: a quarter of the shortest sounds there are (a stop's burst, a beacon's slot), and no click (measured)
 SEARCH_MS = 40  # how much of the tail's end may be given up for a quieter join
 WORTHWHILE = 0.1  # a quieter point must have a tenth (-10 dB) of the end's power to be worth giving up what follows it (guess)
 MAX_GAIN_DB = 9.0  # further apart than that are not two takes of one line but a fault, and matching would make it worse (guess)
@@ -117,20 +118,26 @@ class Splicer:
         """Undoes the last `take_tail`: no handover after all. Before anything else is pushed or joined."""
         self._tail, self._leaving = self._taken
 
-    def join(self, tail: Samples, head: Samples, *, search_ms: float = SEARCH_MS) -> Join:
+    def join(self, tail: Samples, head: Samples, *, search_ms: float = SEARCH_MS, is_exact: bool = False) -> Join:
         """Goes from `tail` (what of the old voice shall still sound) over to `head`, the new voice's first samples.
 
         Either may be empty. Give 200 ms of head or more if there are: its loudness is measured on them; the crossfade itself goes on
-        over later pushes. Up to `search_ms` of the tail's end are given up for a much quieter meeting point: 0 if its end is exactly right.
+        over later pushes. Up to `search_ms` of the tail's end are given up for a much quieter meeting point. `is_exact`: the tail ends
+        and the head begins where a word does, so nothing is given up and the two don't overlap: each has its own short fade.
         Where the tail is shorter than the fade, its last value (or the last that left) dies away under the new voice.
         """
         assert not len(self._tail), "take the tail first: what is held would be heard twice or not at all"
-        kept = self._quiet_end(tail, self._samples(search_ms)) if len(head) and search_ms else tail
+        kept = self._quiet_end(tail, self._samples(search_ms)) if len(head) and search_ms and not is_exact else tail
         self._gain_db, self._since_join = self._match(kept, head), 0
-        overlap = min(len(kept), self._samples(FADE_MS))
-        self._tail, end = kept[: len(kept) - overlap], kept[len(kept) - overlap :]
-        last = (end if overlap else self._memory)[-1:]
-        self._leaving = _Leaving(self._samples(FADE_MS), end, last, rises=not self._has_soft_start(head))
+        rises = not self._has_soft_start(head)
+        if is_exact and len(kept) >= (edge := self._samples(EDGE_MS)):
+            self._tail = np.concatenate([kept[: len(kept) - edge], kept[len(kept) - edge :] * _falling(edge)])
+            self._leaving = _Leaving(edge, np.zeros(edge, np.float32), kept[-1:], rises=rises)
+        else:
+            overlap = 0 if is_exact else min(len(kept), self._samples(FADE_MS))
+            self._tail, end = kept[: len(kept) - overlap], kept[len(kept) - overlap :]
+            last = (end if overlap else np.concatenate([self._memory, self._tail]))[-1:]
+            self._leaving = _Leaving(self._samples(FADE_MS), end, last, rises=rises)
         seam = self.position + len(self._tail)
         return Join(self.push(head), seam, len(tail) - len(kept), self._gain_db)
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from realtime.audio.resample import StreamResampler
 from realtime.engines.base import Chunk
+from realtime.pipeline.watchdog import Watchdog
 from realtime.types import EngineName, JobId, SpokenText, WordTime
 
 Samples = npt.NDArray[np.float32]
@@ -64,6 +65,7 @@ class Attempt:
     skip: int = 0
     skipped: int = 0
     state: AttemptState = AttemptState.WAITING
+    watchdog: Watchdog = field(default_factory=Watchdog)
     resampler: StreamResampler | None = None
     rate: int = 0
     native_samples: int = 0

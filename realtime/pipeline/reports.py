@@ -6,7 +6,6 @@ import logging
 from dataclasses import replace
 
 from realtime import metrics
-from realtime.audio.levels import is_garbage
 from realtime.clock import Clock
 from realtime.engines.base import Chunk, Done
 from realtime.pipeline.attempt import Attempt
@@ -72,23 +71,24 @@ class Reports:
             return
         task, attempt = found
         if isinstance(what, Chunk):
-            self._on_chunk(task, attempt, what)
-        elif isinstance(what, Done) and what.samples > attempt.native_samples:
-            self._attempts.failed(task, attempt, act.Reason.GARBAGE, "its last chunk is missing")
+            self._on_sound(task, attempt, attempt.watchdog.push(what))
         elif isinstance(what, Done):
-            self._attempts.finished(task, attempt)
+            self._on_sound(task, attempt, attempt.watchdog.finish(what.samples))
+            if attempt.watchdog.fault is None:
+                self._attempts.finished(task, attempt)
         else:
             self._attempts.failed(task, attempt, REASONS.get(what.code, act.Reason.ENGINE_FAILED), what.message)
         task.stream.listener.nudge()
 
-    def _on_chunk(self, task: Task, attempt: Attempt, chunk: Chunk) -> None:
-        is_gap = chunk.at is not None and chunk.at != attempt.native_samples
-        garbage = "a chunk is missing" if is_gap else is_garbage(chunk.samples)
-        if garbage is not None:
+    def _on_sound(self, task: Task, attempt: Attempt, chunks: list[Chunk]) -> None:
+        if attempt.watchdog.fault is not None:
             self._attempts.stop(task, attempt)
-            self._attempts.failed(task, attempt, act.Reason.GARBAGE, garbage)
+            self._attempts.failed(task, attempt, act.Reason.GARBAGE, attempt.watchdog.fault)
             return
-        task.run.receive(attempt, chunk)
-        self._recall.heard(task.run, attempt, chunk)
-        self._attempts.promote_if_alone(task, attempt)
-        self._scheduler.progressed(task.id, attempt.engine, attempt.native_samples / chunk.sample_rate, self._clock.now())
+        for chunk in chunks:
+            task.run.receive(attempt, chunk)
+            self._recall.heard(task.run, attempt, chunk)
+            self._attempts.promote_if_alone(task, attempt)
+        if chunks:
+            audio_s = attempt.native_samples / chunks[-1].sample_rate
+            self._scheduler.progressed(task.id, attempt.engine, audio_s, self._clock.now())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from realtime.audio.splice import SEARCH_MS, TAIL_MS, Splicer
+from realtime.audio.splice import TAIL_MS, Splicer
 from realtime.engines.base import Chunk
 from realtime.pipeline.attempt import Attempt, AttemptState, ResumePoint, Voicing
 from realtime.pipeline.outputs import Word
@@ -168,7 +168,7 @@ class SegmentRun:
         self._splicer = Splicer(self.rate, tail_ms=0)
         self._splicer.push(np.concatenate([self.buffer.recent(), self.buffer.held()]))
         before = self._splicer.position
-        join = self._splicer.join(tail, head, search_ms=0 if resume.is_exact else SEARCH_MS)
+        join = self._splicer.join(tail, head, is_exact=resume.is_exact)
         seam = self.buffer.total + join.seam - before
         self._text_map.cut(seam, resume.character)
         self._words = [word for word in self._words if word.span.start < resume.character]

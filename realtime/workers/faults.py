@@ -80,7 +80,7 @@ class FaultPlan:
         if kind is FaultKind.NAN:
             samples[:count] = np.nan
         else:
-            dice = np.random.default_rng(count)
+            dice = np.random.default_rng((count, chunk.at or 0))  # the same noise in every chunk would be a tone
             samples[:count] = dice.uniform(-GARBAGE_LEVEL, GARBAGE_LEVEL, count)
         return [replace(chunk, samples=samples)]
 

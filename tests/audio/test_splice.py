@@ -216,3 +216,21 @@ def test_every_rate_has_its_own_lengths(rate: int) -> None:
     assert splicer.held == round(rate * TAIL_MS / 1000)
     joined = splicer.join(splicer.take_tail(), np.full(rate, 0.1, np.float32))
     assert joined.seam == rate - round(rate * FADE_MS / 1000)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+def test_an_exact_join_overlaps_nothing_and_still_makes_no_click(rate: int) -> None:
+    time = np.arange(rate) / rate
+    old, new = (np.sin(2 * np.pi * hz * time).astype(np.float32) for hz in (330, 410))
+    splicer = Splicer(rate)
+    out = [splicer.push(0.5 * old)]
+    tail = splicer.take_tail()
+    joined = splicer.join(tail, 0.5 * new, is_exact=True)
+    out += [joined.samples, splicer.flush()]
+    edge = rate * 2 // 1000
+    assert (joined.seam, joined.dropped) == (rate, 0)
+    sound = np.concatenate(out)
+    assert np.array_equal(sound[: rate - edge], 0.5 * old[: rate - edge])
+    gain = 10 ** (joined.gain_db / 20)
+    assert np.allclose(sound[rate + edge : rate + 2 * edge], 0.5 * gain * new[edge : 2 * edge], atol=1e-3)
+    assert clicks(sound, rate) == []
