@@ -73,12 +73,15 @@ class Collect(_Question):
 
 
 class Ask(_Step):
-    """Say what a webhook writes, as it writes it; `into` keeps the text, `otherwise` is where to go when it fails."""
+    """Say what a webhook writes, as it writes it; `into` keeps the text, `otherwise` is where to go when it fails. `filler` is said first
+    when the first word takes longer than `filler_after_s`."""
 
     ask: str
     send: dict[str, str] = Field(default_factory=dict)
     headers: dict[str, str] = Field(default_factory=dict)
     timeout_s: float = Field(10.0, gt=0, le=300)
+    filler: Text = ""
+    filler_after_s: float = Field(1.5, gt=0, le=60)
     into: str | None = Field(None, pattern=r"^[A-Za-z_]\w*$")
     otherwise: StepName | None = None
 
@@ -194,7 +197,7 @@ def targets(step: AnyStep) -> list[tuple[str, str]]:
 
 def texts(step: AnyStep) -> list[tuple[str, Text]]:
     """What a step may say: (field, text)."""
-    names = ("say", "menu", "collect", "on_timeout", "on_invalid", "hang_up")
+    names = ("say", "menu", "collect", "on_timeout", "on_invalid", "hang_up", "filler")
     return [(name, getattr(step, name)) for name in names if getattr(step, name, None)]
 
 

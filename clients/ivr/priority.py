@@ -18,6 +18,8 @@ NICE = -10
 SLICE_NS = 100_000
 """The least that Linux takes."""
 CHOICES = ("auto", "normal")
+RESET_ON_FORK = 1
+"""SCHED_FLAG_RESET_ON_FORK: what we start is scheduled as usual."""
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
 """Numbers of the system call; the C library has no name for it."""
 
@@ -50,7 +52,7 @@ def take_priority(choice: str) -> str:
         os.setpriority(os.PRIO_PROCESS, 0, NICE)
         return f"nice {NICE}{_short_slices(NICE)}"
     except (OSError, AttributeError):
-        return f"normal{_short_slices(0)} (give the service CAP_SYS_NICE for an even clock on a busy machine)"
+        return f"normal{_short_slices(0)} (for an even clock on a busy machine, give the service CAP_SYS_NICE or a limit on rtprio)"
 
 
 def _short_slices(nice: int) -> str:
@@ -58,5 +60,5 @@ def _short_slices(nice: int) -> str:
     number = _SCHED_SETATTR.get(platform.machine())
     if number is None or platform.system() != "Linux":
         return ""
-    wanted = _Attributes(ctypes.sizeof(_Attributes), os.SCHED_OTHER, 0, nice, 0, SLICE_NS, 0, 0)
+    wanted = _Attributes(ctypes.sizeof(_Attributes), os.SCHED_OTHER, RESET_ON_FORK, nice, 0, SLICE_NS, 0, 0)
     return ", short slices" if ctypes.CDLL(None).syscall(number, 0, ctypes.byref(wanted), 0) == 0 else ""

@@ -10,7 +10,7 @@ from realtime_ivr.errors import CallEnded, CallFailed
 from realtime_ivr.flow import Flow, render
 from realtime_ivr.flow_schema import AnyStep, Ask, Choose, Collect, Goto, HangUp, Menu, Pause, Say, Set, Text, Transfer
 from realtime_ivr.session import BY_VOICE, Question, Session
-from realtime_ivr.webhook import stream
+from realtime_ivr.webhook import stream, with_filler
 
 Program = Callable[[Session], Awaitable[None]]
 """What serves a call: a flow's `run`, or a coroutine function of a Python file."""
@@ -92,14 +92,16 @@ class FlowRun:
 
     async def _ask(self, step: Ask) -> str | None:
         pieces = stream(self._fill(step.ask), self._webhook_question(step), headers=step.headers, timeout_s=step.timeout_s)
+        filler = self._text(step.filler)
         try:
-            said = await self._session.say(pieces, interrupt=self._interrupt(step))
+            said = await self._session.say(with_filler(pieces, filler, step.filler_after_s), interrupt=self._interrupt(step))
         except CallFailed as error:
             self._session.record.errors.append(error.message)
             return step.otherwise or step.next
-        self._remember(said.heard, said.unheard)
+        start = len(filler) + 1 if filler and said.text.startswith(filler + " ") else 0  # what we said is no word of the answer
+        self._remember(said.heard[start:], said.text[max(start, said.heard_characters) :])
         if step.into:
-            self._variables[step.into] = said.text
+            self._variables[step.into] = said.text[start:]
         return step.next
 
     async def _set(self, step: Set) -> str | None:

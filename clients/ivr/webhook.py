@@ -33,6 +33,22 @@ async def stream(url: str, question: Mapping[str, Any], *, headers: Mapping[str,
         raise CallFailed(f"{url} failed: {error or type(error).__name__}") from None
 
 
+async def with_filler(pieces: AsyncIterator[str], filler: str, after_s: float) -> AsyncIterator[str]:
+    """The same pieces, `filler` before the first one if that takes longer than `after_s`: who waits for an answer hears something."""
+    first = asyncio.ensure_future(anext(pieces, None))
+    try:
+        await asyncio.wait([first], timeout=after_s)
+        if not first.done() and filler:
+            yield filler + " "
+        piece = await first
+        while piece is not None:
+            yield piece
+            piece = await anext(pieces, None)
+    finally:
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+
+
 async def _by_http(url: str, question: Mapping[str, Any], headers: Mapping[str, str], timeout_s: float) -> AsyncIterator[str]:
     limits = httpx.Timeout(timeout_s, connect=CONNECT_S)
     async with httpx.AsyncClient(timeout=limits) as client, client.stream("POST", url, json=question, headers=dict(headers)) as response:

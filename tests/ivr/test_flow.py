@@ -20,7 +20,7 @@ from realtime_ivr.local_voice import LocalVoice
 from realtime_ivr.prompts import Manners, PromptStore
 from realtime_ivr.saying import Voices
 from realtime_ivr.service import Service
-from realtime_ivr.webhook import LineReader, PlainReader, spoken
+from realtime_ivr.webhook import LineReader, PlainReader, spoken, with_filler
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
@@ -260,6 +260,42 @@ async def test_a_webhooks_tokens_are_spoken_as_they_come(service_url: str, fake_
         await run_flow(call, service_url, {**GOOD, "variables": {"t": "time"}, "steps": steps}, tmp_path)
         assert decode(call.heard / 32768, 8000) == "It is noon.It is noon."
         assert asked[0]["topic"] == "time" and asked[0]["caller"] == "sip:caller@here" and asked[0]["language"] == "en"
+
+
+async def test_while_a_webhook_thinks_a_filler_is_said_that_is_no_part_of_its_answer(
+    service_url: str, fake_call: Callable[..., Any], tmp_path: Path
+) -> None:
+    async def answer(socket: ServerConnection) -> None:
+        await socket.recv()
+        await asyncio.sleep(0.4)
+        await socket.send("Noon.")
+
+    async with serve(answer, "127.0.0.1", 0) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        call = fake_call()
+        ask = {"ask": url, "filler": "Wait.", "filler_after_s": 0.1, "into": "said", "next": "b"}
+        await run_flow(call, service_url, {**GOOD, "steps": {"a": ask, "b": {"hang_up": "{said}{heard}"}}}, tmp_path)
+        assert decode(call.heard / 32768, 8000) == "Wait. Noon.Noon.Noon."
+        call = fake_call()
+        quick = {**ask, "filler_after_s": 30, "next": None}
+        await run_flow(call, service_url, {**GOOD, "steps": {"a": quick}}, tmp_path)
+        assert decode(call.heard / 32768, 8000) == "Noon."
+
+
+async def test_a_filler_is_no_reason_to_wait_for_a_webhook_that_nobody_listens_to() -> None:
+    closed = asyncio.Event()
+
+    async def never() -> AsyncIterator[str]:
+        try:
+            await asyncio.sleep(60)
+            yield ""
+        finally:
+            closed.set()
+
+    pieces = with_filler(never(), "Wait.", 0.0)
+    assert await anext(pieces) == "Wait. "
+    await pieces.aclose()  # type: ignore[attr-defined]
+    assert closed.is_set()
 
 
 async def test_a_webhook_by_websocket(service_url: str, fake_call: Callable[..., Any], tmp_path: Path) -> None:
