@@ -44,6 +44,16 @@ def test_the_python_example_can_be_loaded() -> None:
     assert callable(programs.load_program(EXAMPLES / "chatbot.py"))
 
 
+def test_an_example_needs_no_path_unless_there_is_a_file_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert programs.find(Path("menu.toml")) == EXAMPLES / "menu.toml"
+    (tmp_path / "menu.toml").write_text("")
+    assert programs.find(Path("menu.toml")) == Path("menu.toml")
+    for absent in (Path("nothing.toml"), Path("flows/menu.toml")):
+        with pytest.raises(FlowError, match=r"no such file; examples that need no path: chatbot.toml, menu.toml"):
+            programs.find(absent)
+
+
 @pytest.mark.parametrize(
     ("toml", "message"),
     [
