@@ -22,6 +22,8 @@ from realtime_client.errors import KINDS, ConnectionLost, error_from
 STREAM_PATH = "/v1/stream"
 OPEN_S = 10.0
 """Precedent: `websockets` and most HTTP clients give a handshake 10 s."""
+CLOSE_S = 2.0
+"""How long a goodbye may take. Guess: a service that hangs must not hold up whoever leaves it; nothing is lost by not waiting."""
 PING_S, PONG_S = 2.5, 5.0
 """A hung peer is noticed within 7.5 s: before the 8 s of sound are played that a service sends ahead by default. A busy one has 5 s to
 answer, as long as Pipecat gives a send."""
@@ -60,6 +62,7 @@ class Link:
                     max_size=MAX_SERVER_MESSAGE_BYTES,
                     compression=None,  # sound does not deflate
                     open_timeout=None,
+                    close_timeout=CLOSE_S,
                     ping_interval=PING_S,
                     ping_timeout=PONG_S,
                 )

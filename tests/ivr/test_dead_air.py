@@ -12,7 +12,7 @@ import pytest
 
 MakePhone = Callable[..., Awaitable[Any]]
 OpenOffice = Callable[..., AbstractAsyncContextManager[Any]]
-TEXT = "One two three four five six seven eight. Thank you for calling."
+TEXT = "One two three four five six. Thank you for calling."
 BUDGET_S = 0.6
 SLACK_S = 0.5
 """For espeak-ng on a loaded machine, which takes 20 ms on an idle one."""
@@ -21,7 +21,7 @@ FLOW = {
     "start": "a",
     "budget_ms": round(BUDGET_S * 1000),
     "voices": {"en": {"speed": 2.0}},
-    "steps": {"a": {"say": TEXT, "next": "b"}, "b": {"hang_up": "Good bye."}},
+    "steps": {"a": {"say": TEXT, "next": "b"}, "b": {"hang_up": "Bye."}},
 }
 
 
@@ -37,7 +37,15 @@ def _needs_espeak() -> None:
     pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'realtime-voice[espeak]'")
 
 
-@pytest.mark.parametrize("fault", ["gone before the call", "accepts and says nothing", "killed in mid-sentence", "stalls in mid-sentence"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "gone before the call",
+        pytest.param("accepts and says nothing", marks=pytest.mark.slow),
+        "killed in mid-sentence",
+        pytest.param("stalls in mid-sentence", marks=pytest.mark.slow),
+    ],
+)
 async def test_somebody_speaks_within_the_budget(
     service_url: str, make_phone: MakePhone, office: OpenOffice, wire_to: Callable[[str], Any], fault: str
 ) -> None:
@@ -66,6 +74,6 @@ async def test_somebody_speaks_within_the_budget(
             await wire.cut()
     assert max(silences(ivr.sent)) <= BUDGET_S + SLACK_S, silences(ivr.sent)
     prompts = record["prompts"]
-    assert [one["heard_characters"] for one in prompts] == [len(TEXT), len("Good bye.")]
+    assert [one["heard_characters"] for one in prompts] == [len(TEXT), len("Bye.")]
     assert sum(one.get("takeovers", 0) for one in prompts) >= 1 and "local" in prompts[-1]["source"]
     assert record["ended_by"] == "flow" and "errors" not in record

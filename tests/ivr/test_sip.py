@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from typing import Any
@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from realtime_ivr.call import Call, Digit, Held, HungUp
 from realtime_ivr.errors import CallFailed
-from realtime_ivr.sip import session_clock, transactions
+from realtime_ivr.sip import registering, session_clock, transactions
 from realtime_ivr.sip.agent import SipSettings
 from realtime_ivr.sip.offer import NoCommonCodec, agree, make_answer, read_sdp
 from realtime_ivr.sip.reading import Unreadable, answer, read
@@ -116,6 +116,7 @@ async def agent(
     await asyncio.sleep(0)
     files, tasks = len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())
     transport = SipTransport(SipSettings(port=0, **settings), serve, rtp_ports=(54000, 57000), registration=registration)
+    transport.agent.patience_s = 0.02  # the peer answers no BYE at the end
     await transport.start()
     peer = Peer(transport.agent.port)
     try:
@@ -539,37 +540,80 @@ async def test_a_call_out_that_is_given_up_is_cancelled_and_a_late_answer_is_hun
         assert not transport.agent.legs and await peer.silence(0.1) == []
 
 
-async def test_a_registration_is_challenged_granted_and_taken_back() -> None:
-    registrar = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    registrar.bind(("127.0.0.1", 0))
-    registrar.setblocking(False)
-    loop = asyncio.get_running_loop()
+class Registrar:
+    """A bare socket that REGISTERs come to."""
 
-    async def next_request() -> tuple[SipRequest, tuple[str, int]]:
+    def __init__(self) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.setblocking(False)
+        self.uri = f"sip:200@127.0.0.1:{self.socket.getsockname()[1]}"
+
+    async def next(self) -> tuple[SipRequest, tuple[str, int]]:
         async with asyncio.timeout(3):
-            data, source = await loop.sock_recvfrom(registrar, 65536)
+            data, source = await asyncio.get_running_loop().sock_recvfrom(self.socket, 65536)
         message = SipMessage.parse(data)
-        assert isinstance(message, SipRequest)
+        assert isinstance(message, SipRequest) and message.method == "REGISTER"
         return message, source
 
-    registration = Registration(f"sip:200@127.0.0.1:{registrar.getsockname()[1]}", "pw")
+    async def answer(self, status: int, headers: dict[str, str] | None = None) -> SipRequest:
+        """Take the next REGISTER, answer it."""
+        request, source = await self.next()
+        self.socket.sendto(bytes(answer(request, status, headers=headers)), source)
+        return request
+
+
+@pytest.fixture
+def registrar() -> Iterator[Registrar]:
+    made = Registrar()
+    yield made
+    made.socket.close()
+
+
+async def until_state(registration: Registration, state: RegistrationState) -> None:
+    async with asyncio.timeout(3):
+        while registration.state is not state:
+            await asyncio.sleep(0.005)
+
+
+async def test_a_registration_is_challenged_granted_and_taken_back(registrar: Registrar) -> None:
+    registration = Registration(registrar.uri, "pw")
     async with agent(registration=registration):
-        request, source = await next_request()
-        assert request.method == "REGISTER" and request.headers.get_first("authorization") is None
-        registrar.sendto(bytes(answer(request, 401, headers={"WWW-Authenticate": 'Digest realm="r", nonce="n"'})), source)
-        request, source = await next_request()
+        request = await registrar.answer(401, {"WWW-Authenticate": 'Digest realm="r", nonce="n"'})
+        assert request.headers.get_first("authorization") is None
+        request = await registrar.answer(200, {"Expires": "120"})
         assert 'username="200"' in (request.headers.get_first("authorization") or "")
-        registrar.sendto(bytes(answer(request, 200, headers={"Expires": "120"})), source)
-        async with asyncio.timeout(3):
-            while registration.state is not RegistrationState.REGISTERED:
-                await asyncio.sleep(0.01)
+        await until_state(registration, RegistrationState.REGISTERED)
         assert registration.granted_s == 120
         closing = asyncio.create_task(registration.aclose())
-        request, source = await next_request()
-        assert request.headers.get_first("expires") == "0"
-        registrar.sendto(bytes(answer(request, 200)), source)
+        assert (await registrar.answer(200)).headers.get_first("expires") == "0"
         await closing
-    registrar.close()
+
+
+async def test_a_registration_is_renewed_in_time_and_again_after_a_refusal_and_a_silence(
+    registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registering, "REFRESH", 0.0005)
+    monkeypatch.setattr(registering, "FIRST_RETRY_S", 0.05)
+    monkeypatch.setattr(transactions, "LIFE_S", 0.1)
+    registration = Registration(registrar.uri, "pw")
+    async with agent(registration=registration):
+        first = await registrar.answer(423, {"Min-Expires": "400"})
+        longer = await registrar.answer(200, {"Contact": "<sip:200@127.0.0.1>;expires=100"})
+        assert longer.headers.get_first("expires") == "400" and longer.headers.get_first("call-id") == first.headers.get_first("call-id")
+        await until_state(registration, RegistrationState.REGISTERED)
+        assert registration.granted_s == 100
+        again = await registrar.answer(403)  # renewed before the time is over
+        assert again.cseq is not None and longer.cseq is not None and again.cseq.seq > longer.cseq.seq
+        await until_state(registration, RegistrationState.REFUSED)
+        await registrar.next()  # tried again all the same; no answer to this one
+        await until_state(registration, RegistrationState.TRYING)
+        await registrar.answer(200, {"Expires": "3600"})
+        await until_state(registration, RegistrationState.REGISTERED)
+        closing = asyncio.create_task(registration.aclose())
+        while (await registrar.answer(200)).headers.get_first("expires") != "0":
+            pass
+        await closing
 
 
 # ---- SDP ----

@@ -82,6 +82,7 @@ class SipAgent(asyncio.DatagramProtocol):
         self._socket: asyncio.DatagramTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._port = settings.port
+        self.patience_s = 1.0
 
     def __repr__(self) -> str:
         return f"<SipAgent {self.settings.host}:{self._port} {len(self.legs)} calls, {len(self._transactions)} transactions>"
@@ -105,11 +106,11 @@ class SipAgent(asyncio.DatagramProtocol):
             raise BadOption(f"can't listen for SIP at {self.settings.host}:{self.settings.port}: {error.strerror or error}") from None
         self._port = self._socket.get_extra_info("sockname")[1]
 
-    async def aclose(self, patience_s: float = 1.0) -> None:
-        """Hang up every call, give the BYEs a moment to be answered, close."""
+    async def aclose(self) -> None:
+        """Hang up every call, give the BYEs a moment (`patience_s`) to be answered, close."""
         for leg in list(self.legs.values()):
             leg.hang_up("the service is closing")
-        end = self._now() + patience_s
+        end = self._now() + self.patience_s
         while self._owners and self._now() < end:  # noqa: ASYNC110  # for a second at most, at the very end
             await asyncio.sleep(0.02)
         if self._timer is not None:
