@@ -153,6 +153,28 @@ async def test_the_phone_is_called_and_hears_the_reminder(service_url: str, make
 
 
 @pytest.mark.slow
+async def test_a_caller_whose_transfer_is_declined_stays_and_is_handed_on_to_another_phone(
+    service_url: str, make_phone: MakePhone, office: OpenOffice
+) -> None:
+    async def program(session: Session) -> None:
+        with pytest.raises(CallFailed, match="refused with 486"):
+            await session.transfer(busy.uri)
+        await session.say("Another.", manners=FAST)
+        await session.transfer(colleague.uri)
+
+    async with office(program, service_url) as ivr:
+        phone, busy, colleague = await make_phone(), await make_phone(answers=False), await make_phone()
+        await phone.dial(ivr.uri)
+        await busy.wait_for("CALL_INCOMING")
+        await busy.hang_up()
+        await colleague.wait_for("CALL_ESTABLISHED")
+        record = (await ivr.over())[0]
+        assert record["ended_by"] == "flow" and record["prompts"][0]["heard_characters"] == len("Another.")
+        await phone.hang_up()
+        await colleague.wait_for("CALL_CLOSED")
+
+
+@pytest.mark.slow
 async def test_keys_go_out_as_telephone_events(service_url: str, make_phone: MakePhone, office: OpenOffice) -> None:
     async def silent(session: Session) -> None:
         await session.pause(30)
