@@ -26,8 +26,10 @@ class HandoverSettings:
     margin_s: float = 0.05  # over the p99: event loop, pipe, alignment (measured 5-15 ms), and the other's second chunk
     commit_s: float = 0.03  # a decision this long before the deadline still reaches the listener in time
     most_ahead_s: float = 2.0  # no race begins earlier than this before the deadline, however slow the other engine is
-    stall_factor: float = 4.0  # no sound for so many times the expected gap is a stall (guess)
-    stall_floor_s: float = 2.0  # and at least this long over it: with slack, waiting costs nothing; without, a predicted miss comes first
+    stall_factor: float = 3.0  # silence of so many times what 99 of 100 chunks take, as measured, is a stall (guess)
+    stall_wait_s: float = (
+        2.0  # and half the time that is left until another engine must start, at most this (a loaded host pauses for 0.4 s)
+    )
     most_races: int = 3  # per segment: won so often without keeping up, an engine loses; begun so often, the next ones begin later
     patience_share: float = 0.9  # of an engine's chunks come by then: one that will surely be in time is given so long before a race
     most_lost_runs: int = 6  # per segment and engine: a worker's death is not the text's fault, so many may be
@@ -105,10 +107,12 @@ def surely_at(run: Run, rates: RateBook, jobs: float, share: float = 0.99) -> fl
     return run.heard_of_at + (expected - run.heard_of_at) * rates.lateness(run.engine, share)
 
 
-def stalled_at(run: Run, rates: RateBook, jobs: float, settings: HandoverSettings) -> float:
-    """From when on silence of the run is a stall."""
+def stalled_at(run: Run, rates: RateBook, jobs: float, settings: HandoverSettings, begin: float) -> float:
+    """From when on silence of the run is a stall. With time to spare until `begin`, when another engine must start, patience costs nothing;
+    without, the predicted miss comes first."""
     since = run.heard_of_at if run.audio_s else run.began_at
-    return since + settings.stall_factor * (next_sound_at(run, rates, jobs) - since) + settings.stall_floor_s
+    silent_at = since + settings.stall_factor * (surely_at(run, rates, jobs) - since)
+    return silent_at + min(settings.stall_wait_s, max(0.0, (begin - silent_at) / 2))
 
 
 def keeps_up(run: Run, rates: RateBook, jobs: float, deadline: float) -> bool:

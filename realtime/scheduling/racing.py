@@ -9,7 +9,7 @@ from __future__ import annotations
 from realtime.scheduling.actions import CancelJob, ChangeQuality, HandOver, Reason, Settle
 from realtime.scheduling.desk import Desk
 from realtime.scheduling.fleet import Worker
-from realtime.scheduling.handover import RaceView, Verdict, is_hopeless, keeps_up, next_sound_at, stalled_at, start_at, surely_at, verdict
+from realtime.scheduling.handover import RaceView, Verdict, is_hopeless, keeps_up, stalled_at, start_at, surely_at, verdict
 from realtime.scheduling.ladder import choose
 from realtime.scheduling.streams import JobEvent, JobRecord, JobState, Run
 from realtime.scheduling.waiting import WaitingRoom
@@ -115,24 +115,19 @@ class Races:
         assert run is not None
         rules, jobs = desk.settings.handover, desk.jobs_on(run)
         deadline = job.stream.deadline_of(job)
-        stall = stalled_at(run, desk.rates, jobs, rules)
-        if now >= stall and self._can_replace(job, run):
-            desk.emit(CancelJob(job.spec.id, job.stream.spec.id, run.worker_id, run.engine, Reason.STALL), "stall")
-            self.lost(job, run, Reason.STALL, now)
-            return
-        sure = surely_at(run, desk.rates, jobs)
-        found = self._successor(job, run.engine, is_overdue=now >= sure)
-        if found is None:
+        found = self._successor(job, run.engine, is_overdue=now >= surely_at(run, desk.rates, jobs))
+        begin = start_at(deadline, found, desk.rates, rules) if found else deadline
+        stall = stalled_at(run, desk.rates, jobs, rules, begin)
+        if now >= stall and self._has_twin(job, run):
+            self._leave(job, run, now)
+        elif found is None:
             twin = desk.fleet.pick(run.engine, exclude=(run.worker_id,), is_rescue=True)
             if twin is not None and self._must_leave(job, run, twin, deadline, now):
-                desk.emit(CancelJob(job.spec.id, job.stream.spec.id, run.worker_id, run.engine, Reason.STALL), "stall")
-                self.lost(job, run, Reason.STALL, now)
+                self._leave(job, run, now)
                 return
             is_soon = deadline - now < desk.settings.urgent_s and len(job.stream.spec.chain) > 1
             desk.timers.put(job.spec.id, now + LOOK_AGAIN_S if is_soon or stall <= now else min(stall, now + desk.settings.urgent_s))
-            return
-        begin = start_at(deadline, found, desk.rates, rules)
-        if now < begin:
+        elif now < begin:
             desk.timers.put(job.spec.id, min(begin, stall) if stall > now else begin)
         elif self._may_wait(job, run, found, deadline) and now < (likely := surely_at(run, desk.rates, jobs, rules.patience_share)):
             desk.timers.put(job.spec.id, likely)
@@ -166,11 +161,16 @@ class Races:
         found = (self._room.stand_in(job, other) for other in (*chain[place + 1 :], *(chain[:place] if is_overdue else ())))
         return next((worker for worker in found if worker is not None), None)
 
-    def _can_replace(self, job: JobRecord, run: Run) -> bool:
-        """True when somebody else could take over from a run that stalled."""
-        is_spare = self._desk.fleet.pick(run.engine, exclude=(run.worker_id,)) is not None
+    def _has_twin(self, job: JobRecord, run: Run) -> bool:
+        """True when another worker of the same engine could take over from a run that stalled, in the same voice."""
         has_chance = job.lost.get(run.engine, 0) + 1 < self._desk.settings.handover.most_lost_runs
-        return (is_spare and has_chance) or self._successor(job, run.engine) is not None
+        return has_chance and self._desk.fleet.pick(run.engine, exclude=(run.worker_id,)) is not None
+
+    def _leave(self, job: JobRecord, run: Run, now: float) -> None:
+        """Give a run up for its silence."""
+        stream_id = job.stream.spec.id
+        self._desk.emit(CancelJob(job.spec.id, stream_id, run.worker_id, run.engine, Reason.STALL), "stall")
+        self.lost(job, run, Reason.STALL, now)
 
     def _has_better(self, job: JobRecord, challenger: Run) -> bool:
         """True when a worker that is not under suspicion itself could challenge instead."""
@@ -184,8 +184,8 @@ class Races:
         desk, leader, card = self._desk, job.leader, worker.card
         assert leader is not None
         level = self._level(job, worker, deadline, now)
-        overdue = now >= next_sound_at(leader, desk.rates, desk.jobs_on(leader)) + desk.settings.handover.stall_floor_s
-        reason = Reason.STALL if overdue else Reason.PREDICTED_MISS
+        is_stalled = now >= stalled_at(leader, desk.rates, desk.jobs_on(leader), desk.settings.handover, begin=now)
+        reason = Reason.STALL if is_stalled else Reason.PREDICTED_MISS
         desk.fleet.take(card.id, job.spec.id, level, now)
         job.challenger = Run(card.engine, card.id, level, now, base_s=job.spoken_s, heard_of_at=now, job_s=worker.job_s(now))
         job.races += 1
@@ -243,8 +243,7 @@ class Races:
             job.close_races += not view.keeps_up
             self._settle(job, result, now)
         elif view.must_decide and not challenger.is_sounding and now >= sure and self._has_better(job, challenger):
-            desk.emit(CancelJob(job.spec.id, job.stream.spec.id, challenger.worker_id, challenger.engine, Reason.STALL), "stall")
-            self.lost(job, challenger, Reason.STALL, now)
+            self._leave(job, challenger, now)
         elif not self._go_further(job, deadline, now):
             commit = deadline - rules.commit_s
             times = [at for at in (commit, sure) if at > now]

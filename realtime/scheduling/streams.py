@@ -207,7 +207,7 @@ class Stream:
                 return self.playout.due_at(ahead_s)
             if other is job:
                 return self.playout.due_at(max(0.0, ahead_s - HELD_BACK_S) if is_head else ahead_s + safe_s)
-            to_come_s = 0.0 if other.state is JobState.DONE else max(LEAST_REMAINING_S, other.spec.expected_s - safe_s)
+            to_come_s = 0.0 if other.state is JobState.DONE else max(0.0, other.spec.expected_s - safe_s)  # it may end any moment
             ahead_s += to_come_s + (0.0 if is_head else safe_s)
             is_head = False
         return self.playout.due_at(ahead_s)
