@@ -109,7 +109,7 @@ def build_app(settings: Settings, clock: Clock | None = None) -> Starlette:
             planner.attach(pool, tasks)
             tasks.start_soon(dispatcher.run)
             tasks.start_soon(mischief.run)
-            tasks.start_soon(anyio.to_thread.run_sync, warm_up)
+            tasks.start_soon(_warm_up, gateway)
             if prompts:
                 tasks.start_soon(_prewarm, gateway, pool, cache, prompts)
             yield
@@ -233,6 +233,12 @@ def _show_breakers(scheduler: Scheduler, chain: tuple[str, ...], clock: Clock) -
             metrics.breaker_state.labels(engine, state.value).set_function(partial(is_in, engine, {state.value}))
         off = {state.value for state in BreakerState if state is not BreakerState.CLOSED}
         metrics.breaker_open.labels(engine).set_function(partial(is_in, engine, off))
+
+
+async def _warm_up(gateway: Gateway) -> None:
+    """A second of computing that no listener should wait behind: the service is ready after it."""
+    await anyio.to_thread.run_sync(warm_up)
+    gateway.is_warm = True
 
 
 async def _prewarm(gateway: Gateway, pool: Pool, cache: SegmentCache, prompts: list[Prompt]) -> None:

@@ -34,6 +34,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._service = service
         self._is_draining = False
+        self._is_calm = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called in the event loop's thread for each signal. Never passed on to uvicorn, which would die of it after a clean exit."""
@@ -48,13 +49,11 @@ class Server(uvicorn.Server):
             log.info("draining: running utterances may finish within %g s", self._service.settings.server.drain_s)
             gateway.drain()
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn does; then what was imported and built until now is no work for the garbage collector any more."""
-        await super().startup(sockets)
-        _calm_collector()
-
     async def on_tick(self, counter: int) -> bool:
         """uvicorn asks ten times per second whether to exit."""
+        if not self._is_calm and self._service.gateway.is_ready:
+            self._is_calm = True
+            _calm_collector()
         if self._is_draining and self._drain_is_over(counter):
             self.should_exit = True
         return await super().on_tick(counter)
@@ -65,8 +64,8 @@ class Server(uvicorn.Server):
 
 
 def _calm_collector() -> None:
-    """A full collection walks everything that lives, 100 ms of it after the imports, and all streams wait. So the imports are left
-    out, and collections are less frequent: what a connection leaves behind is freed by counting references."""
+    """A full collection walks everything that lives, 100 ms of it after the start, and all streams wait. So what is there by now is
+    left out, and collections are less frequent: what a connection leaves behind is freed by counting references."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)

@@ -49,6 +49,7 @@ class Gateway:
     back: Backstage
     connections: int = 0
     is_draining: bool = False
+    is_warm: bool = False  # grammars and dictionaries are loaded
     drained: anyio.Event = field(default_factory=anyio.Event)
     _opened: int = 0
     _running: int = 0
@@ -59,12 +60,12 @@ class Gateway:
 
     @property
     def is_ready(self) -> bool:
-        """Somebody can speak, and every engine has a worker that takes jobs or has failed to get one: a stream that began earlier
-        would have nobody to hand over to."""
+        """Text can be prepared, somebody can speak, and every engine has a worker that takes jobs or has failed to get one: a stream
+        that began earlier would have nobody to hand over to."""
         workers = self.back.workers()
         ready = {worker["engine"] for worker in workers if worker["state"] == "ready"}
         still_loading = {worker["engine"] for worker in workers if worker["state"] == "starting" and not worker["last_error"]} - ready
-        return bool(ready) and not still_loading and not self.is_draining
+        return self.is_warm and bool(ready) and not still_loading and not self.is_draining
 
     def open(self, request: Request, audio_format: AudioFormat) -> Utterance:
         """Admit an utterance; run it with `run`. Raises `Draining`, `Overloaded`, `UnknownVoice`, `BadOption`."""

@@ -10,7 +10,7 @@ from realtime.text.boundaries import is_speakable
 from realtime.text.edits import PRONUNCIATION
 from realtime.text.markup import MarkupFilter, MarkupOptions
 from realtime.text.normalize import OnFailure
-from realtime.types import Segment, SpokenText
+from realtime.types import Segment, Span, SpokenText
 
 TextForm = Literal["raw", "plain", "spoken"]
 """The same three words as `engines.base.TextForm`, which this package may not import."""
@@ -22,6 +22,7 @@ def warm_up() -> None:
     """Load dictionaries and grammars (about a second), so that no utterance pays for it."""
     words.warm_up()
     _normalize.warm_up()
+    MarkupFilter().push(Segment(0, Span(0, 4), "\N{GRINNING FACE} 1."))
 
 
 class Preparer:

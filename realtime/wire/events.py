@@ -96,7 +96,9 @@ class Open:
     seed: Annotated[int, option("Makes sampling repeatable", low=0, high=2**32 - 1)] = 0
     cache: Annotated[bool, option("false: neither serve this utterance from the cache of spoken segments nor keep it there")] = True
     words: Annotated[bool, option("false: leave word times out of `segment`")] = True
-    context: Annotated[str, prose("Text that was heard before, for prosody; not spoken and not counted. A resumed utterance gives it")] = ""
+    context: Annotated[
+        str, prose("Text that was heard before; not spoken, not counted, and without effect: no engine of today makes use of it")
+    ] = ""
 
 
 @dataclass(frozen=True, slots=True)

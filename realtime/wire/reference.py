@@ -93,7 +93,7 @@ may then be used again.
   that was under way may still arrive: drop it. If the end was under way, `done` comes instead of `cancelled`.
 * After the end, `played`, `cancel` and text are ignored. The last {remembered} ended utterances are known this way; for older ids such a
   message is an error.
-* Resuming after a lost connection: open again with the text that was not heard, and give the heard text as `context`.
+* Resuming after a lost connection: open again with the text that was not heard.
 * `text_paused` asks for no more text until `text_resumed`; text beyond the limits of `ready` is an error.
 """
 
