@@ -197,6 +197,8 @@ def scheduler_settings(settings: Settings) -> SchedulerSettings:
     admission, breaker = settings.admission, settings.breaker
     keys = KeyLimits(admission.per_second, admission.burst, admission.streams_per_key)
     return SchedulerSettings(
+        first_word_from_fallback=admission.first_word_from_fallback,
+        begins_on_last_resort=admission.begins_on_last_resort,
         breaker=BreakerSettings(**breaker.model_dump()),
         admission=AdmissionSettings(settings.limits.utterances, admission.waiting_jobs, default_limits=keys),
     )

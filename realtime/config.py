@@ -101,6 +101,10 @@ class AdmissionSettings(Section):
     burst: int = Field(1_000, ge=1, description="utterances begun at once")
     streams_per_key: int = Field(2_000, ge=1, description="utterances in progress per key; one more is `overloaded`")
     waiting_jobs: int = Field(20_000, ge=1, description="segments waiting in the whole service")
+    first_word_from_fallback: bool = Field(
+        True, description="an utterance for which the first engine has no room may be begun by the next; false: it is `overloaded`"
+    )
+    begins_on_last_resort: bool = Field(False, description="the last of three or more engines may begin as well; false: it only rescues")
 
 
 class CacheSettings(Section):
