@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from realtime.clock import Clock, MonotonicClock
-from realtime.engines.base import Chunk, Done, Engine, EngineEvent, EngineInfo, Failed, Job, PlanRequest
+from realtime.engines.base import Done, Engine, EngineEvent, EngineInfo, Failed, Job, PlanRequest
 from realtime.engines.registry import load as load_registered
 from realtime.errors import EngineFailed, RealtimeError
 from realtime.types import JobId
@@ -102,7 +102,6 @@ class Server:
         self._faults = FaultPlan()
         self._waiting: deque[Job] = deque()
         self._running: dict[JobId, Job] = {}
-        self._given: dict[JobId, int] = {}  # samples of each running job that the engine has yielded
         self._held: deque[tuple[float, EngineEvent]] = deque()
         self._steps = 0
         self._exceptions = 0
@@ -160,7 +159,6 @@ class Server:
         if not self._held:
             self._pacer.idle(self._clock.now())
         if self._running.pop(job_id, None):
-            del self._given[job_id]
             self._engine.cancel(job_id)
         self._pacer.ended(job_id)
         self._faults.forget(job_id)
@@ -192,7 +190,6 @@ class Server:
                 self._send(Failed(job.id, EngineFailed.code, f"{type(error).__name__}: {error}"))
             else:
                 self._running[job.id] = job
-                self._given[job.id] = 0
                 self._pacer.began(job)
 
     def _step(self) -> None:
@@ -206,22 +203,13 @@ class Server:
             self._recover(error)
             return
         self._steps += 1
-        known = [self._placed(event) for event in events if event.job_id in self._running]
+        known = [event for event in events if event.job_id in self._running]
         self._held.extend(self._pacer.stepped(began, self._clock.now(), known))
         for event in known:
             if isinstance(event, Done | Failed):
                 del self._running[event.job_id]
-                del self._given[event.job_id]
                 self._exceptions = 0
         self._let_out()
-
-    def _placed(self, event: EngineEvent) -> EngineEvent:
-        """The event; a chunk with its place in the job's sound."""
-        if not isinstance(event, Chunk):
-            return event
-        at = self._given[event.job_id]
-        self._given[event.job_id] = at + len(event.samples)
-        return replace(event, at=at)
 
     def _let_out(self) -> None:
         while self._held and self._held[0][0] <= self._clock.now():
@@ -243,7 +231,7 @@ class Server:
         failed = [blamed] if blamed in self._running else list(self._running)
         for job_id in failed:
             self._engine.cancel(job_id)
-            del self._running[job_id], self._given[job_id]
+            del self._running[job_id]
             self._send(Failed(job_id, EngineFailed.code, text))
         self._exceptions += 1
         if isinstance(error, MemoryError) or self._exceptions >= MAX_EXCEPTIONS_IN_A_ROW:

@@ -16,11 +16,11 @@ GARBAGE_LEVEL = 0.9  # clips and drowns speech, as broken weights do
 
 @dataclass(slots=True)
 class FaultPlan:
-    """Feed it every event before it leaves; it answers with events and, between them, the faults whose moment has come."""
+    """Feed it every event before it leaves; it answers with events and, between them, the faults whose moment has come. Chunks get their
+    place in the job's sound (`at`) before anything befalls them, so that a gap shows."""
 
     _waiting: list[Fault] = field(default_factory=list)
-    _sent_ms: dict[JobId, float] = field(default_factory=dict)
-    _made: dict[JobId, int] = field(default_factory=dict)  # samples, by which chunks are numbered before anything befalls them
+    _made: dict[JobId, int] = field(default_factory=dict)  # samples
     _spoilt: dict[JobId, tuple[FaultKind, float]] = field(default_factory=dict)  # until which ms
 
     def add(self, fault: Fault) -> None:
@@ -34,7 +34,6 @@ class FaultPlan:
 
     def forget(self, job_id: JobId) -> None:
         """A job was cancelled; its faults go with it."""
-        self._sent_ms.pop(job_id, None)
         self._made.pop(job_id, None)
         self._spoilt.pop(job_id, None)
         self._waiting = [f for f in self._waiting if f.job_id != job_id]
@@ -44,11 +43,14 @@ class FaultPlan:
         if not isinstance(event, Chunk):
             self.forget(event.job_id)
             return [event]
-        event = replace(event, at=self._made.get(event.job_id, 0))
-        self._made[event.job_id] = (event.at or 0) + len(event.samples)
-        begin = self._sent_ms.get(event.job_id, 0.0)
+        made = self._made.get(event.job_id, 0)
+        self._made[event.job_id] = made + len(event.samples)
+        # replace() takes three times as long
+        event = Chunk(event.job_id, event.samples, event.sample_rate, event.span, event.words, made)
+        if not self._waiting and not self._spoilt:
+            return [event]
+        begin = 1000 * made / event.sample_rate
         end = begin + 1000 * len(event.samples) / event.sample_rate
-        self._sent_ms[event.job_id] = end
         due = [f for f in self._waiting if f.job_id in (None, event.job_id) and (f.at_ms or 0.0) < end]
         out: list[EngineEvent | Fault] = []
         rest = event

@@ -240,7 +240,7 @@ class MessageReader:
 
     _held: bytearray = field(default_factory=bytearray)
 
-    def push(self, data: bytes) -> Iterator[Message]:
+    def push(self, data: bytes | memoryview) -> Iterator[Message]:
         """The messages that `data` completes. Raises `Garbled`; the reader is of no use after that."""
         held = self._held
         held += data

@@ -24,11 +24,15 @@ import psutil
 from realtime.workers import messages as m
 from realtime.workers.interface import LossReason
 
-READ_SIZE = 1 << 16  # bytes: a larger one is memory mapped anew for each call, ten times as dear (LOG)
+READ_SIZE = 1 << 18  # bytes; two seconds of sound in one read
 SOCKET_BUFFER = 1 << 20  # a few seconds of sound: a busy parent loop doesn't stop the child
 MAX_UNSENT = 4 << 20  # commands are small: so many bytes unread mean a dead reader
 EXIT_GRACE_S = 0.05  # between the end of the socket and the exit status
 ENTRY = Path(__file__).with_name("entry.py")
+
+# Everything is read into one place: a fresh buffer of this size may be mapped and unmapped by every call (LOG). One thread reads, and
+# what was read is copied before the next one does.
+_inbox = memoryview(bytearray(READ_SIZE))
 
 OnMessage = Callable[[m.Message], None]
 OnLost = Callable[[LossReason, str], None]
@@ -130,16 +134,16 @@ class Child:
 
     # ---- private
 
-    def _receive(self) -> bytes | None:
-        """Bytes, b"" at the end, None if there is nothing now."""
+    def _receive(self) -> memoryview | None:
+        """Bytes, good until the next call; none at the end, None if there is nothing now."""
         try:
-            return self._socket.recv(READ_SIZE)
+            return _inbox[: self._socket.recv_into(_inbox)]
         except BlockingIOError:
             return None
         except OSError:  # reset: the same as the end
-            return b""
+            return _inbox[:0]
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: bytes | memoryview) -> None:
         self.bytes_received += len(data)
         is_read = False
         try:

@@ -44,10 +44,6 @@ class Encoder:
         """Length of the sound in samples."""
         return int(self.boundaries[-1])
 
-    def started_by(self, sample: int) -> int:
-        """How many characters start before `sample`."""
-        return int(np.searchsorted(self.boundaries[:-1], sample, side="left"))
-
     def render(self, begin: int, end: int) -> Samples:
         """Samples [begin, end) of the sound, float32."""
         end = min(end, self.total)
