@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
@@ -30,7 +31,7 @@ from realtime.pipeline.prewarm import Prompt, prewarm, read_prompts
 from realtime.pipeline.recall import Recall
 from realtime.pipeline.requests import Request
 from realtime.pipeline.shared_cache import SharedCache, SharedCacheSettings
-from realtime.pipeline.utterance import UtteranceLimits, UtteranceOptions
+from realtime.pipeline.utterance import Utterance, UtteranceLimits, UtteranceOptions
 from realtime.pipeline.voices import VoiceBook
 from realtime.scheduling.admission import AdmissionSettings, KeyLimits
 from realtime.scheduling.breaker import BreakerSettings, BreakerState
@@ -244,7 +245,12 @@ async def _warm_up(gateway: Gateway) -> None:
 
 
 async def _prewarm(gateway: Gateway, pool: Pool, cache: SegmentCache, prompts: list[Prompt]) -> None:
-    """Speak the prompt file into the cache, with a bar on a terminal and a line per trouble in the log."""
+    """Speak the prompt file into the cache, with a bar on a terminal and a line per trouble in the log once that is gone.
+
+    These utterances are nobody's: they are in no log and no metric of what listeners got.
+    """
+    troubles: list[str] = []
+    numbers = itertools.count(1)
     for engine in sorted({worker.engine for worker in pool.workers()}):
         try:
             await pool.wait_ready([engine], PREWARM_WAIT_S)
@@ -256,18 +262,22 @@ async def _prewarm(gateway: Gateway, pool: Pool, cache: SegmentCache, prompts: l
         def on_progress(number: int, prompt: Prompt, trouble: str) -> None:
             bar.advance(task)
             if trouble:
-                log.warning("prompt %d is not ready: %s", number, trouble)
+                troubles.append(f"prompt {number} is not ready: {trouble}")
 
         def home(prompt: Prompt) -> EngineName:
             return gateway.voices.cast(prompt.voice, prompt.language)[0].engine
 
         async def speak(request: Request, text: str) -> Ending | None:
-            utterance = gateway.open(request, AudioFormat())
+            options = gateway.back.options(request, AudioFormat())
+            utterance = Utterance(f"prompt-{next(numbers)}", options, gateway.dispatcher, gateway.clock)
+            utterance.open()
             utterance.feed(text)
             utterance.end()
-            return await gateway.run(utterance, _nowhere, "prewarm")
+            return await utterance.run(_nowhere)
 
         ready = await prewarm(prompts, PROFILES["batch"].budget, speak, home, on_progress)
+    for trouble in troubles:
+        log.warning("%s", trouble)
     log.info("prompts ready: %d of %d", ready, len(prompts))
     if cache.evicted:
         log.warning("the cache is too small for the prompts, which push each other out: raise cache.max_mb")

@@ -35,6 +35,11 @@ from realtime.workers.interface import PoolEvent, WorkerPool
 # Refusals that only say that nobody could speak at all.
 NOBODY_SPEAKS = {act.Reason.NO_WORKER, act.Reason.NO_ENGINE_LEFT, act.Reason.BREAKER_OPEN}
 
+# A follower whose listener has less than this left, and so much less than its leader's, is served by an engine of its own (guess: the
+# first chunk of a fallback takes less); looked at so often while there are any.
+HUNGRY_S, LOOK_S = 0.25, 0.05
+HELD_S = 0.15  # of a segment that grows the emitter holds so much back for a join (80 ms), or until a frame is full (20 to 60 ms)
+
 
 class Dispatcher:
     """See the module's header. Give `on_pool_event` to the pool; run `run` in the service's task group."""
@@ -42,7 +47,7 @@ class Dispatcher:
     def __init__(self, scheduler: Scheduler, voices: VoiceBook, clock: Clock, planner: Planner, recall: Recall | None = None) -> None:
         self.voices = voices
         self._recall = recall or Recall(SegmentCache(0), voices)
-        self._recall.let_go = self._let_go
+        self._recall.host = self
         self._scheduler = scheduler
         self._clock = clock
         self._planner = planner
@@ -177,7 +182,13 @@ class Dispatcher:
             if not self._recall.recalled(stream, run):
                 self._have_spoken(stream, run)
 
-    def _let_go(self, stream: Stream, run: SegmentRun) -> None:
+    def followed(self, stream: Stream) -> None:
+        """A segment that was told to others as well is whole: silence may follow, if nothing else is owed."""
+        playout = self._scheduler.playout(stream.listener.id)
+        if playout is not None and not (stream.tasks or stream.following or stream.looking):
+            playout.rest(self._clock.now())
+
+    def let_go(self, stream: Stream, run: SegmentRun) -> None:
         """Nobody tells it to others any more: it goes on from where it is."""
         if stream.listener.id not in self._streams:
             return
@@ -199,6 +210,22 @@ class Dispatcher:
         self._planner.ask(run, stream.parts, listener.request)
         self._scheduler.submit(JobSpec(task.id, listener.id, run.segment.index, expected_s, len(run.segment.text)), self._clock.now())
         self.replan()
+
+    def _mind_followers(self, now: float) -> None:
+        """The scheduler knows nothing of them: their listeners are owed sound all the same, and one who is about to run dry goes on
+        without its leader, if that has time; if not, the scheduler sees to it."""
+        for follower in self._recall.followers():
+            stream = follower.stream
+            playout, leader = (self._scheduler.playout(one.listener.id) for one in (stream, follower.leader))
+            if playout is None or leader is None:
+                continue
+            playout.expect(now)
+            others = [task.run for task in stream.tasks.values()] + list(stream.following)
+            is_next = not any(other.segment.index < follower.run.segment.index for other in others)
+            has_sound = len(follower.run.buffer) > follower.run.rate * HELD_S
+            due = playout.next_deadline()
+            if is_next and not has_sound and due - now < HUNGRY_S < leader.next_deadline() - due:
+                self._recall.leave(follower)
 
     # ---- from the pool ----
 
@@ -226,11 +253,19 @@ class Dispatcher:
         """Wake the scheduler when only time has passed. Runs until cancelled."""
         while True:
             self._timer = anyio.Event()
-            self._wake_at = self._scheduler.next_wake(self._clock.now())
+            self._wake_at = self._next_wake()
             await self._clock.wait(self._timer, self._wake_at)
+            self._mind_followers(self._clock.now())
             self.replan()
 
+    def _next_wake(self) -> float | None:
+        now = self._clock.now()
+        wake = self._scheduler.next_wake(now)
+        if not self._recall.has_followers:
+            return wake
+        return now + LOOK_S if wake is None else min(wake, now + LOOK_S)
+
     def _schedule_wake(self) -> None:
-        wake = self._scheduler.next_wake(self._clock.now())
+        wake = self._next_wake()
         if wake is not None and (self._wake_at is None or wake < self._wake_at):
             self._timer.set()

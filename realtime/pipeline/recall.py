@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from realtime import metrics
 from realtime.engines.base import Chunk
@@ -27,16 +28,27 @@ from realtime.types import SpokenText
 # More sound than this is never kept for one segment: 60 s are longer than any segment should be.
 MAX_KEPT_S = 60.0
 
-LetGo = Callable[[Stream, SegmentRun], None]
+
+class Host(Protocol):
+    """Who is told what becomes of followers."""
+
+    def followed(self, stream: Stream) -> None:
+        """A follower's segment is whole."""
+        ...
+
+    def let_go(self, stream: Stream, run: SegmentRun) -> None:
+        """A run must be spoken after all, from where it is."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
 class Follower:
-    """A run that is fed a leader's chunks."""
+    """A run that is fed the chunks that are made for a listener of `leader`."""
 
     stream: Stream
     run: SegmentRun
     attempt: Attempt
+    leader: Stream
 
 
 @dataclass(slots=True, eq=False)
@@ -45,6 +57,7 @@ class Leader:
     quality levels."""
 
     key: CacheKey
+    stream: Stream
     run: SegmentRun
     attempt: Attempt
     is_kept: bool = True
@@ -53,14 +66,14 @@ class Leader:
 
 
 class Recall:
-    """Both tiers of the cache, and the leaders of the moment. `let_go` is told of a run that must be spoken after all."""
+    """Both tiers of the cache, and the leaders of the moment."""
 
     def __init__(self, cache: SegmentCache, voices: VoiceBook, shared: SharedCache | None = None) -> None:
         self.cache = cache
-        self.let_go: LetGo = lambda stream, run: None
+        self.host: Host | None = None
         self._shared = shared
         self._voices = voices
-        self._candidates: dict[SegmentRun, CacheKey] = {}
+        self._candidates: dict[SegmentRun, tuple[CacheKey, Stream]] = {}
         self._leaders: dict[CacheKey, Leader] = {}
         self._by_run: dict[SegmentRun, Leader] = {}
         self._followed: dict[SegmentRun, Leader] = {}
@@ -91,13 +104,15 @@ class Recall:
             return False
         if self._fill(stream, run, key) or self._follow(stream, run, key):
             return True
-        self._candidates[run] = key
+        self._candidates[run] = (key, stream)
         return False
 
     def recalled_after_all(self, stream: Stream, run: SegmentRun) -> bool:
         """The same for a candidate whose turn with an engine has come: others may have spoken its text meanwhile."""
-        key = self._candidates.get(run)
-        if key is None or not (self._fill(stream, run, key) or self._follow(stream, run, key)):
+        if run not in self._candidates:
+            return False
+        key, _ = self._candidates[run]
+        if not (self._fill(stream, run, key) or self._follow(stream, run, key)):
             return False
         del self._candidates[run]
         return True
@@ -106,13 +121,13 @@ class Recall:
 
     def started(self, run: SegmentRun, attempt: Attempt) -> None:
         """The run got an engine. A second one, or one that begins in the middle, ends its leading."""
-        key = self._candidates.pop(run, None)
-        if key is None:
+        if run not in self._candidates:
             self.abandon(run)
             return
+        key, stream = self._candidates.pop(run)
         metrics.cache_misses.inc()
         if attempt.start == 0 and attempt.engine == key.engine and key not in self._leaders:
-            self._leaders[key] = self._by_run[run] = Leader(key, run, attempt)
+            self._leaders[key] = self._by_run[run] = Leader(key, stream, run, attempt)
 
     def adjusted(self, run: SegmentRun) -> None:
         """Its quality level changes on the way: good enough to be shared, not to be kept."""
@@ -143,6 +158,8 @@ class Recall:
         for follower in leader.followers.values():
             follower.run.finish(follower.attempt)
             self._pad(follower.stream, follower.run)
+            if self.host is not None:
+                self.host.followed(follower.stream)
 
     def abandon(self, run: SegmentRun) -> None:
         """The run can't be shared any more: let its followers go on by themselves."""
@@ -151,9 +168,7 @@ class Recall:
             return
         self._dissolve(leader)
         for follower in leader.followers.values():
-            follower.run.drop(follower.attempt)
-            self.let_go(follower.stream, follower.run)
-            follower.stream.listener.nudge()
+            self._let_go(follower)
 
     def forget(self, run: SegmentRun) -> None:
         """Nobody wants the run any more, whatever it was."""
@@ -162,7 +177,31 @@ class Recall:
             followed.followers.pop(run).stream.following.discard(run)
         self.abandon(run)
 
+    @property
+    def has_followers(self) -> bool:
+        """Somebody follows somebody."""
+        return bool(self._followed)
+
+    def followers(self) -> list[Follower]:
+        """Those who follow somebody now."""
+        return [leader.followers[run] for run, leader in self._followed.items()]
+
+    def leave(self, follower: Follower) -> None:
+        """A follower goes on by itself: its leader is too slow for it."""
+        leader = self._followed.pop(follower.run, None)
+        if leader is None:
+            return
+        del leader.followers[follower.run]
+        follower.stream.following.discard(follower.run)
+        self._let_go(follower)
+
     # ---- private ----
+
+    def _let_go(self, follower: Follower) -> None:
+        follower.run.drop(follower.attempt)
+        if self.host is not None:
+            self.host.let_go(follower.stream, follower.run)
+        follower.stream.listener.nudge()
 
     def _key(self, stream: Stream, run: SegmentRun) -> CacheKey | None:
         """The key of a run as its first engine would speak it; None while the cache is off, for all or for this request."""
@@ -197,7 +236,7 @@ class Recall:
         run.begin(attempt)
         for chunk in leader.chunks:
             run.receive(attempt, chunk)
-        leader.followers[run] = Follower(stream, run, attempt)
+        leader.followers[run] = Follower(stream, run, attempt, leader.stream)
         self._followed[run] = leader
         stream.following.add(run)
         stream.listener.nudge()

@@ -19,6 +19,7 @@ from realtime.types import AudioFormat, Codec
 
 JSON = ["realtime.v1.json"]
 TEXT = "您好，请问有什么可以帮您？For English, press two."
+GREETING = "您好，欢迎您致电我们的客户服务中心，很高兴为您服务，请您稍候。"
 SLOW = {"beacon": {"options": {"rate_factor": 0.2, "first_chunk_ms": 100}}}
 
 
@@ -97,6 +98,42 @@ async def test_followers_go_on_alone_when_their_leader_dies(serve: Any) -> None:
         assert heard == [TEXT * 3] * 4
 
 
+async def test_followers_of_the_first_words_go_on_in_order_when_their_leader_dies(serve: Any) -> None:
+    """Only the greeting is the same: what comes after it is being spoken already when the greeting has to be taken over."""
+    engines = {
+        "beacon": {"options": {"rate_factor": 0.2, "first_chunk_ms": 100, "capacity": 16}},
+        "beacon2": {"factory": "beacon", "options": {"name": "beacon2", "voices": ["beacon-b"]}},
+    }
+    async with serve(engines=engines, server={"allow_faults": True}) as running:
+        heard: list[tuple[str, dict[str, Any]]] = []
+        wanted = [f"{GREETING}这是第{k}位客人听到的话，" + "说得很长很长很长，" * 6 for k in "一二三"]
+
+        async def listen(text: str) -> None:
+            got, seen = await speak(running, text, budget={"profile": "ivr"})
+            heard.append((got, seen[-1]))
+
+        async with anyio.create_task_group() as tasks:
+            for text in wanted:
+                tasks.start_soon(listen, text)
+            await anyio.sleep(0.5)
+            running.service.gateway.back.inject({"kind": "kill", "engine": "beacon"})
+        assert sorted(text for text, _ in heard) == sorted(wanted)
+        assert max(done["underruns"]["worst_ms"] for _, done in heard) < 500
+
+
+async def test_hits_serve_while_the_only_worker_is_dead(serve: Any) -> None:
+    async with serve(engines=SLOW, server={"allow_faults": True}) as running:
+        await speak(running)
+        started, pool = jobs(running), running.service.pool
+        for _ in range(3):
+            running.service.gateway.back.inject({"kind": "kill"})
+            with anyio.fail_after(10):
+                while any(worker.is_ready for worker in pool.workers()):
+                    await anyio.sleep(0.001)
+            assert (await speak(running))[0] == TEXT and jobs(running) == started
+            await pool.wait_ready(["beacon"], 20)
+
+
 async def test_hits_serve_when_every_engine_is_down(serve: Any) -> None:
     async with serve(engines=SLOW, server={"allow_faults": True}) as running:
         await speak(running)
@@ -124,7 +161,7 @@ async def test_prompts_are_spoken_ahead_and_a_bad_file_is_refused(serve: Any, tm
             pass
 
 
-async def test_many_who_ask_at_once_are_served_by_one_engine_run_though_no_engine_is_free(serve: Any) -> None:
+async def test_many_who_ask_at_once_are_served_by_one_engine_run(serve: Any) -> None:
     async with serve(engines={"beacon": {"options": {"rate_factor": 0.1, "first_chunk_ms": 50}}}) as running:
         heard: list[str] = []
 
