@@ -101,12 +101,13 @@ def _add_serve(commands: Any) -> None:
         help="mod_audio_stream: sound sent ahead, which a barge-in may not be able to take back (default 40; more for a bad way there)",
     )
     networks.add_argument("--no-sip", action="store_true", help="no SIP")
-    limits = serve.add_argument_group("SIP limits")
+    limits = serve.add_argument_group("SIP")
     limits.add_argument("--max-calls", type=int, default=200, help="more are refused with 503 (default 200)")
     limits.add_argument("--invites-per-s", type=float, default=50, help="new calls per second, more are refused with 503 (default 50)")
     limits.add_argument(
         "--allow", action="append", default=[], metavar="CIDR", help="hosts that may call, e.g. 192.0.2.0/24 (default: all)"
     )
+    limits.add_argument("--sip-tcp", action="store_true", help="take SIP over TCP as well, at the same port")
     limits.add_argument("--register", metavar="URI", help="register this address (sip:USER@HOST[:PORT]) so that a PBX sends its calls here")
     limits.add_argument("--user", metavar="NAME", help="digest user name, where it is not the address's")
     serve.set_defaults(command=_serve)

@@ -157,6 +157,7 @@ def _sip_settings(arguments: argparse.Namespace, default: str) -> SipSettings:
         max_calls=getattr(arguments, "max_calls", 10),
         invites_per_s=getattr(arguments, "invites_per_s", 10.0),
         allowed=allowed,
+        tcp=getattr(arguments, "sip_tcp", False) or "transport=tcp" in str(getattr(arguments, "uri", "")).lower(),
     )
 
 

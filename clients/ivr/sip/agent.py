@@ -1,7 +1,8 @@
 """The SIP socket: dispatches what comes, repeats what must be repeated, keeps floods out, makes and takes calls.
 
-One UDP socket, one timer. A new call is refused with 503 and Retry-After when `max_calls` are up or more than `invites_per_s` come, with
-488 when no codec is common, with 403 when its host may not call; none of these leaves anything behind.
+One UDP socket, TCP connections where they are wanted (`streams.py`), one timer. A new call is refused with 503 and Retry-After when
+`max_calls` are up or more than `invites_per_s` come, with 488 when no codec is common, with 403 when its host may not call; none of these
+leaves anything behind. Long because it is the one place where sockets, transactions and calls meet.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from aiosipua.auth import SipDigestAuth
 from aiosipua.dialog import create_dialog_from_request
-from aiosipua.headers import parse_uri
+from aiosipua.headers import SipUri, parse_uri
 from aiosipua.message import SipRequest, SipResponse
 from aiosipua.utils import generate_tag
 from realtime_ivr.errors import CallFailed
 from realtime_ivr.sip.dialog import ack_error, cancel_of, first_request, local_host
 from realtime_ivr.sip.leg import Leg, Stage
 from realtime_ivr.sip.offer import NoCommonCodec
-from realtime_ivr.sip.reading import ALLOW, Address, Request, Response, Unreadable, answer, read, reply_address
+from realtime_ivr.sip.reading import ALLOW, Address, Request, Response, StreamAddress, Unreadable, answer, read, reply_address
 from realtime_ivr.sip.session_clock import EXTENSION, MIN_S, too_short
+from realtime_ivr.sip.streams import Streams
 from realtime_ivr.sip.transactions import ClientKey, Transactions, Unacknowledged, Unanswered
 
 from realtime.errors import BadOption
@@ -37,7 +39,8 @@ KNOWN_EXTENSIONS = frozenset({EXTENSION})
 
 @dataclass(frozen=True, slots=True)
 class SipSettings:
-    """Where we are and what we let in. `advertised_host`: our address as others reach it, behind NAT; None finds it by itself."""
+    """Where we are and what we let in. `advertised_host`: our address as others reach it, behind NAT; None finds it by itself.
+    `tcp`: listen for connections as well, at the same port."""
 
     host: str = "127.0.0.1"
     port: int = 5090
@@ -47,6 +50,7 @@ class SipSettings:
     invites_per_s: float = 50.0
     retry_after_s: int = 5
     allowed: tuple[IPv4Network | IPv6Network, ...] = ()
+    tcp: bool = False
 
 
 class Bucket:
@@ -80,6 +84,7 @@ class SipAgent(asyncio.DatagramProtocol):
         self._cancels: dict[ClientKey, SipRequest] = {}
         self._bucket = Bucket(settings.invites_per_s)
         self._socket: asyncio.DatagramTransport | None = None
+        self._streams = Streams(self._received)
         self._timer: asyncio.TimerHandle | None = None
         self._port = settings.port
         self.patience_s = 1.0
@@ -105,6 +110,8 @@ class SipAgent(asyncio.DatagramProtocol):
         except OSError as error:
             raise BadOption(f"can't listen for SIP at {self.settings.host}:{self.settings.port}: {error.strerror or error}") from None
         self._port = self._socket.get_extra_info("sockname")[1]
+        if self.settings.tcp:
+            await self._streams.listen(self.settings.host, self._port)
 
     async def aclose(self) -> None:
         """Hang up every call, give the BYEs a moment (`patience_s`) to be answered, close."""
@@ -118,6 +125,7 @@ class SipAgent(asyncio.DatagramProtocol):
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+        self._streams.close()
 
     async def resolve(self, host: str, port: int | None) -> Address:
         """Address of a SIP host. Raises `CallFailed`. No NAPTR or SRV: name the port."""
@@ -129,9 +137,15 @@ class SipAgent(asyncio.DatagramProtocol):
             raise CallFailed(f"no address for {host}: {error.strerror or error}") from None
         return (str(found[0][4][0]), int(found[0][4][1]))
 
+    async def reach(self, uri: SipUri) -> Address:
+        """Where requests to `uri` go; with `transport=tcp`, a connection to there. Raises `CallFailed`."""
+        there = await self.resolve(uri.host, uri.port)
+        return await self._streams.reach(there) if (uri.params.get("transport") or "").lower() == "tcp" else there
+
     def local_address(self, peer: Address) -> Address:
         """Where `peer` reaches us."""
-        return (self.settings.advertised_host or local_host(self.settings.host, peer[0]), self._port)
+        here = (self.settings.advertised_host or local_host(self.settings.host, peer[0]), self._port)
+        return StreamAddress(here) if isinstance(peer, StreamAddress) else here
 
     async def prepare(self, uri: str, proxy: Address | None = None, us: str | None = None) -> tuple[Leg, SipRequest]:
         """An outgoing leg that has not called yet, and its INVITE. Raises `CallFailed`, `BadOption`."""
@@ -141,7 +155,7 @@ class SipAgent(asyncio.DatagramProtocol):
             raise BadOption(f"{uri!r} is no SIP URI ({error}); write sip:USER@HOST:PORT") from None
         if target.scheme != "sip" or not target.host:
             raise BadOption(f"{uri!r} is no SIP URI that we can call; write sip:USER@HOST:PORT")
-        peer = proxy or await self.resolve(target.host, target.port)
+        peer = proxy or await self.reach(target)
         local = self.local_address(peer)
         invite, dialog = first_request("INVITE", uri, us or f"sip:{self.settings.user}@{local[0]}", uri, local)
         leg = Leg(self, dialog, peer, local, Stage.CALLING, self.settings.user)
@@ -193,8 +207,17 @@ class SipAgent(asyncio.DatagramProtocol):
     # ---- the socket ----
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Of UDP."""
+        self._received(data, (addr[0], addr[1]))
+
+    def error_received(self, exc: Exception) -> None:
+        """The kernel says that nobody listens at the other side; timers will find out."""
+        log.debug("SIP socket: %s", exc)
+
+    # ---- private ----
+
+    def _received(self, data: bytes, source: Address) -> None:
         """Read, then act."""
-        source = (addr[0], addr[1])
         try:
             message = read(data, source)
         except Unreadable as unreadable:
@@ -208,12 +231,6 @@ class SipAgent(asyncio.DatagramProtocol):
         elif message is not None:
             self._response(message)
         self._flush()
-
-    def error_received(self, exc: Exception) -> None:
-        """The kernel says that nobody listens at the other side; timers will find out."""
-        log.debug("SIP socket: %s", exc)
-
-    # ---- private ----
 
     def _response(self, response: Response) -> None:
         now = self._now()
@@ -342,7 +359,9 @@ class SipAgent(asyncio.DatagramProtocol):
                 leg.unacknowledged()
 
     def _send(self, data: bytes, to: Address) -> None:
-        if self._socket is not None:
+        if isinstance(to, StreamAddress):
+            self._streams.send(data, to)
+        elif self._socket is not None:
             self._socket.sendto(data, to)
 
     @staticmethod

@@ -10,7 +10,7 @@ from aiosipua.dialog import Dialog, DialogState
 from aiosipua.headers import CSeq, Via, parse_address, stringify_cseq, stringify_uri, stringify_via
 from aiosipua.message import SipRequest, SipResponse
 from aiosipua.utils import generate_branch, generate_call_id, generate_tag
-from realtime_ivr.sip.reading import PRODUCT, Address, contact
+from realtime_ivr.sip.reading import PRODUCT, Address, StreamAddress, contact, via_transport
 
 __all__ = [
     "Dialog",
@@ -41,7 +41,7 @@ def first_request(method: str, uri: str, us: str, them: str, local: Address) -> 
 
 def request_in(dialog: Dialog, method: str, local: Address, user: str = "") -> SipRequest:
     """A request within a dialog, its number the next one."""
-    request = dialog.create_request(method, via_host=local[0], via_port=local[1])
+    request = dialog.create_request(method, via_host=local[0], via_port=local[1], via_transport=via_transport(local))
     request.headers.set_single("User-Agent", PRODUCT)
     if method in ("INVITE", "REFER", "UPDATE"):
         request.headers.set_single("Contact", contact(user, local))
@@ -78,10 +78,11 @@ def ack_error(invite: SipRequest, response: SipResponse) -> SipRequest:
 def ack_success(dialog: Dialog, sequence: int, local: Address) -> SipRequest:
     """The ACK of a 200: a transaction of its own with the INVITE's number (RFC 3261, 13.2.2.4)."""
     number = dialog.local_cseq
-    ack = dialog.create_request("ACK", via_host=local[0], via_port=local[1])
+    ack = dialog.create_request("ACK", via_host=local[0], via_port=local[1])  # its Via is written below
     dialog.local_cseq = number
     ack.headers.set_single("CSeq", stringify_cseq(CSeq(sequence, "ACK")))
-    ack.headers.set_single("Via", stringify_via(Via(host=local[0], port=local[1], params={"branch": generate_branch(), "rport": None})))
+    params = {"branch": generate_branch(), "rport": None}
+    ack.headers.set_single("Via", stringify_via(Via(transport=via_transport(local), host=local[0], port=local[1], params=params)))
     return ack
 
 
@@ -102,7 +103,9 @@ def cancel_of(invite: SipRequest) -> SipRequest:
 
 def next_hop(dialog: Dialog, peer: Address, *, trusts_contact: bool) -> Address:
     """Where a request within the call goes: the first route, else the contact if it is within reach, else where the signalling came
-    from."""
+    from. Over TCP it is the connection that there is."""
+    if isinstance(peer, StreamAddress):
+        return peer
     if dialog.route_set:
         uri = parse_address(dialog.route_set[0]).uri
     elif trusts_contact:

@@ -11,6 +11,13 @@ from aiosipua.utils import format_addr, generate_tag
 
 Address = tuple[str, int]
 
+
+class StreamAddress(tuple[str, int]):
+    """An address that is reached over its TCP connection; a plain one is reached by UDP."""
+
+    __slots__ = ()
+
+
 MAX_MESSAGE_BYTES = 16 * 1024
 """A softphone's INVITE has 1 to 3 kB. Precedent: PJSIP reads 4 kB, Asterisk 20 kB."""
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, NOTIFY"
@@ -168,6 +175,8 @@ def stamp_source(message: SipRequest, source: Address) -> None:
 
 def reply_address(response: SipResponse, source: Address) -> Address:
     """Where an answer goes: never to another host than the one that asked, or we would be a reflector."""
+    if isinstance(source, StreamAddress):
+        return source
     via = parse_via(response.headers.get("via")[0])
     return (source[0], source[1] if "rport" in via.params else via.port or 5060)
 
@@ -211,4 +220,10 @@ def uri_of(value: str) -> str:
 
 def contact(user: str, address: Address) -> str:
     """Our Contact header."""
-    return f"<sip:{user}@{format_addr(*address)}>" if user else f"<sip:{format_addr(*address)}>"
+    transport = ";transport=tcp" if isinstance(address, StreamAddress) else ""
+    return f"<sip:{user + '@' if user else ''}{format_addr(*address)}{transport}>"
+
+
+def via_transport(local: Address) -> str:
+    """What Via calls the way that a request from `local` goes."""
+    return "TCP" if isinstance(local, StreamAddress) else "UDP"

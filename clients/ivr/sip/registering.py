@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from aiosipua.auth import SipDigestAuth
 from aiosipua.headers import parse_uri
 from aiosipua.message import SipRequest
+from realtime_ivr.errors import CallFailed
 from realtime_ivr.sip.dialog import Dialog, first_request, request_in
 from realtime_ivr.sip.digest import MAX_TRIES, Credentials
 from realtime_ivr.sip.reading import Address, Response, contact
@@ -51,7 +52,7 @@ class Registration:
     ) -> None:
         try:
             self._uri = parse_uri(aor)
-            self._target = parse_uri(registrar or f"sip:{self._uri.host}" + (f":{self._uri.port}" if self._uri.port else ""))
+            self._target = parse_uri(registrar or aor)
         except (ValueError, IndexError) as error:
             raise BadOption(f"{aor!r} can't be registered ({error}); write sip:USER@HOST[:PORT]") from None
         if not self._uri.user:
@@ -72,7 +73,7 @@ class Registration:
     async def start(self, agent: SipAgent) -> None:
         """Begin to register, and go on until `aclose`. Raises `CallFailed` if the registrar has no address."""
         self._agent = agent
-        self._peer = await agent.resolve(self._target.host, self._target.port)
+        await agent.resolve(self._target.host, self._target.port)
         agent.on_response, agent.on_unanswered = self._responded, self._unanswered
         self._task = asyncio.create_task(self._keep())
 
@@ -103,6 +104,13 @@ class Registration:
 
     async def _register(self, expires_s: int) -> int:
         """One REGISTER with its challenges answered; the seconds granted, 0 if not."""
+        assert self._agent is not None  # started
+        try:
+            self._peer = await self._agent.reach(self._target)
+        except CallFailed as error:
+            log.warning("%s: %s", self.aor, error.message)
+            self.state, self.status = RegistrationState.TRYING, 0
+            return 0
         credentials = Credentials(self._auth)
         for _ in range(MAX_TRIES + 2):  # plain, with digest, with a longer time
             response = await self._ask(expires_s, credentials.headers)

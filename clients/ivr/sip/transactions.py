@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from aiosipua.message import SipRequest, SipResponse
-from realtime_ivr.sip.reading import Address, Request, Response, reply_address
+from realtime_ivr.sip.reading import Address, Request, Response, StreamAddress, reply_address
 
 T1_S, T2_S, T4_S = 0.5, 4.0, 5.0
 """RFC 3261, table 4."""
@@ -106,7 +106,7 @@ class Transactions:
         client = _Client(bytes(request), to, request, request.method == "INVITE", now + LIFE_S)
         self._clients[key] = client
         self.outbox.append((client.data, to))
-        self._arm(key, now + T1_S)
+        self._arm(key, client.ends_at if isinstance(to, StreamAddress) else now + T1_S)  # TCP repeats for us (RFC 3261, 17.1.1.2)
         return key
 
     def receive_response(self, response: Response, now: float, make_ack: MakeAck) -> bool:
