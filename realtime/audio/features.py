@@ -22,6 +22,7 @@ Matrix = npt.NDArray[np.float32]
 
 RATE = 16_000
 HOP_S = 0.010
+BANDS = 40
 HOP, WINDOW, FFT = 160, 400, 512
 LOW_HZ, HIGH_HZ = 60.0, 7600.0
 POWER_FLOOR = 1e-8  # of a frame's power spectrum: about 16-bit noise, so that silence is flat and not the log of rounding errors
@@ -56,7 +57,7 @@ def dct_matrix(bands: int, count: int) -> Matrix:
     return np.asarray(matrix, np.float32)
 
 
-def log_mel(samples: Samples, sample_rate: int, *, bands: int = 40) -> Matrix:
+def log_mel(samples: Samples, sample_rate: int, *, bands: int = BANDS) -> Matrix:
     """Log-mel power, float32 [ceil(duration / 10 ms), bands], of mono sound at any rate."""
     sound = resample(np.asarray(samples, np.float32), sample_rate, RATE)
     frames = -(-len(sound) // HOP)

@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     print()
     for line in score.trouble[: args.show]:
         print(line)
-    speech = handover_speech.measure(args.seed, 200 if args.quick else 1000)
+    speech = handover_speech.measure(args.seed, 200 if args.quick else 3000)
     from realtime.bench import handover_processes  # it builds on this module
 
     count = (8 if args.quick else 40) if args.processes is None else args.processes

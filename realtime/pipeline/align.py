@@ -1,110 +1,247 @@
 """Where in a text a stretch of sound ends, found by ear: the sound is aligned with another rendering of the same text.
 
-The reference is what the engine that takes over would say (its speech plan's features); the sound is what has been sent of the engine
-that failed. Both become cepstra with their mean removed (so level, microphone and much of the timbre drop out) plus their slopes, and
-an open-ended dynamic time warp finds how far into the reference the sound goes. Each frame of the sound advances the reference by 0, 1
-or 2 frames: every path costs one term per frame of the sound, so ends may be compared without correction for length, and a row is one
-vector operation. Sakoe & Chiba 1978 (slope constraint), Tormene et al. 2009 (open end).
+The reference is what the engine that takes over would say (its speech plan's features); the sound is all that was made of the segment by
+the engine that failed. Both become cepstra without their mean and deviation (so level, microphone and much of the timbre drop out) and
+their slopes. An open-ended dynamic time warp finds how far into the reference the sound goes.
 
-Cost: O(frames of sound x band), about 2 ms for 5 s. Where an engine reports its own words, these are exact and nothing is aligned.
+1) Tempo. Frame for frame at the reference's own pace a warp drifts by seconds, because standing still is cheap where a voice is unlike.
+   So the reference is stretched to nine tempi around the expected one, each is warped at 20 ms a row, and the cheapest wins; its pace is
+   one column per row then, and leaving it costs `TURN`, but little in silence, where voices differ as they like.
+2) Place. The last seconds are warped again at 10 ms, forward and backward: the cost of the best path through every cell gives a
+   likelihood of every place at every row (a cost of `NAT` is a factor of e), so each word's beginning in the sound comes with its doubt.
+
+A path has a term for each row of the sound, so ends are compared without correction for length. Cells are kept in a band along the
+diagonal, row by row as vectors, all tempi at once. Sakoe & Chiba 1978 (slope constraint), Tormene et al. 2009 (open end).
+
+Cost: 2 ms for a sound of 2 s, 6 ms for 5 s, 12 ms for 10 s on one core; `realtime bench handover` prints it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from realtime.audio.features import HOP_S, log_mel, mfcc
-from realtime.types import SpeechPlan
+from realtime.audio.features import HOP_S, mfcc
 
 Matrix = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 
-SLOWEST, FASTEST = 0.45, 2.2  # reference time per sound time that the band allows
-BAND_S = 0.6  # and beyond that, for pauses that only one of the two makes
-SLOPE_FRAMES = 2  # over which slopes are taken, to either side
+# All tuned on espeak voices, and on one of Sambert's, that the bench does not use (LOG, "Alignment by ear").
 CEPSTRA = 13
-STAY, SKIP = 0.15, 0.15  # cost of not moving, or of two at once, over one at a time: pauses stretch, speech hardly does
-TRAILING_DB = -35.0  # below its loudest: the sound's own end of silence tells nothing and is left out
+LOUDNESS_SHARE = 0.5  # weight of coefficient 0: loudness is what engines differ in most
+SLOPE_FRAMES = 2  # over which slopes are taken, to either side
+TURN, TURN_IN_SILENCE = 2.0, 0.3  # cost of not moving, or of two columns at once; frames of the same sound are 3 apart, of others 5 to 6
+SILENT_NATS = 9.0  # a frame 39 dB below the loudest is silence
+TEMPI, TEMPO_SPAN = 9, 2.0  # tried, and over how many deviations to either side of what is expected
+TEMPO_WEIGHT = 24.0  # cost of a tempo that is one deviation off, times two
+BAND_S = 1.2  # to either side of the diagonal: pauses that only one of the two makes, and what a tempo's step leaves
+FINE_S = 2.5  # of the sound's end that is warped at full resolution
+NAT = 4.0  # neighbouring frames are not independent: so much cost is one nat (calibrated: 9 of 10 places lie within the stated doubt)
+LEAST_ROWS = 20  # for a mean and a deviation
+BEYOND = np.float32(1e7)  # cost of a cell outside
+
+UNKNOWN_TEMPO = 0.2
+"""Deviation of the tempo's logarithm while nothing was heard of a voice: engines' natural rates lie within 0.7 to 1.45 of each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """A place of the reference is passed at `at_s` of the sound; nine times of ten within `doubt_s` around it, silence not counted."""
+
+    at_s: float
+    doubt_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """The sound ends at `time_s` of the reference. `cost` is the mean distance per frame; `doubt_s` how far apart in the reference the
-    ends are that are almost as good: 0.05 is sure, half a second is a guess."""
+    """The sound ends at `time_s` of the reference; nine times of ten within `doubt_s` around it. `tempo` is reference time per sound
+    time, `cost` the mean distance per frame."""
 
     time_s: float
-    cost: float
     doubt_s: float
+    tempo: float = 1.0
+    cost: float = 0.0
+    _likely: Matrix = field(default_factory=lambda: np.zeros((0, 1), np.float32), repr=False, compare=False)
+    _first: tuple[int, int] = (0, 0)  # row of `_likely[0]` in the sound, column of `_likely[0, 0]` in the stretched reference
+    _loud: Mask = field(default_factory=lambda: np.zeros(0, np.bool_), repr=False, compare=False)
+
+    def crossing(self, time_s: float) -> Crossing | None:
+        """When the sound passes `time_s` of the reference; None where that is further back than was looked at, or not reached yet."""
+        rows, width = self._likely.shape
+        column = round(time_s / self.tempo / HOP_S) - self._first[1] - np.arange(rows)  # of the band's cells, the first past it
+        past = np.pad(np.cumsum(self._likely[:, ::-1], axis=1)[:, ::-1], ((0, 0), (0, 1)))
+        reached = np.maximum.accumulate(past[np.arange(rows), np.clip(column, 0, width)]) if rows else np.zeros(0)
+        if not rows or reached[0] > 0.5 or reached[-1] < 0.5:
+            return None
+        low, mid, high = (int(np.searchsorted(reached, share)) for share in (0.05, 0.5, 0.95))
+        doubt = float(self._loud[low:high].sum()) if reached[-1] >= 0.95 else float(high - low) * 2
+        return Crossing((self._first[0] + mid) * HOP_S, doubt * HOP_S)
 
 
-def describe(samples: npt.NDArray[np.float32], sample_rate: int) -> Matrix:
-    """Features of a sound, float32 [frames, 2 * CEPSTRA], one row per `HOP_S`."""
-    return describe_mels(log_mel(samples, sample_rate))
+def align(sound: Matrix, reference: Matrix, tempo: float = 1.0, tempo_doubt: float = UNKNOWN_TEMPO) -> Alignment:
+    """How far into `reference` the `sound` goes, both log-mel rows from the segment's beginning (`audio.features`).
+
+    `tempo`: reference time per sound time as far as it is known, `tempo_doubt` the deviation of its logarithm. Nothing that sounds ends
+    at the beginning.
+    """
+    heard, known = _Described(sound), _Described(reference)
+    if len(sound) < 2 or len(reference) < 2 or not heard.loud.any():
+        return Alignment(0.0, 0.0, tempo)
+    tempi = tempo * np.exp(np.linspace(-TEMPO_SPAN * tempo_doubt, TEMPO_SPAN * tempo_doubt, TEMPI))
+    paces = [known.at_tempo(float(one), len(sound)) for one in tempi]
+    coarse = _Warp([heard.halved()] * TEMPI, [pace.halved() for pace in paces])
+    paths = coarse.forward()
+    ends = 2 * paths[-1].min(axis=1) + TEMPO_WEIGHT / 2 * np.square(np.log(tempi / tempo) / max(tempo_doubt, 1e-3))
+    best = int(ends.argmin())
+    return _placed(heard, paces[best], paths[:, best], float(tempi[best]))
 
 
-def describe_mels(mels: Matrix) -> Matrix:
-    """The same from log-mel rows (a plan's features)."""
-    if not len(mels):
-        return np.zeros((0, 2 * CEPSTRA), np.float32)
-    cepstra = mfcc(mels, count=CEPSTRA)
-    loud = cepstra[:, 0] > np.quantile(cepstra[:, 0], 0.3)
-    centred = cepstra - cepstra[loud].mean(axis=0) if loud.any() else cepstra - cepstra.mean(axis=0)
-    scaled = centred / np.maximum(centred[loud].std(axis=0) if loud.any() else 1.0, 1e-3)
+class _Described:
+    """A sound's or a reference's rows as the warp wants them: `rows` [n, 2 * CEPSTRA], and which of them are `loud`."""
+
+    __slots__ = ("_cepstra", "loud", "rows")
+
+    def __init__(self, mels: Matrix) -> None:
+        self._cepstra = mfcc(mels, count=CEPSTRA)
+        power = np.log(np.exp(mels).sum(axis=1) + 1e-9)
+        self.loud: Mask = np.greater(power, power.max(initial=-np.inf) - SILENT_NATS, dtype=np.bool_)
+        self.rows = _normal(self._cepstra, len(mels)) if len(mels) else np.zeros((0, 2 * CEPSTRA), np.float32)
+
+    def halved(self) -> _Described:
+        """At half the rate; an odd last row is left out."""
+        even = len(self.rows) // 2 * 2
+        rows = (self.rows[:even:2] + self.rows[1:even:2]) / 2
+        return self._of(rows, self.loud[:even:2] | self.loud[1:even:2])
+
+    def at_tempo(self, tempo: float, known: int) -> _Described:
+        """With a row for each `tempo` rows, normalised by what the first `known` of these hold: what the sound can have said."""
+        count = max(2, round(len(self._cepstra) / tempo))
+        at = np.clip((np.arange(count) + 0.5) * tempo - 0.5, 0, len(self._cepstra) - 1)
+        low = at.astype(np.int64)
+        part = (at - low)[:, None].astype(np.float32)
+        cepstra = self._cepstra[low] * (1 - part) + self._cepstra[np.minimum(low + 1, len(self._cepstra) - 1)] * part
+        return self._of(_normal(cepstra, max(LEAST_ROWS, known)), self.loud[low])
+
+    def tail(self, first: int) -> _Described:
+        """From row `first` on."""
+        return self._of(self.rows[first:], self.loud[first:])
+
+    @staticmethod
+    def _of(rows: Matrix, loud: Mask) -> _Described:
+        made = _Described.__new__(_Described)
+        made._cepstra, made.rows, made.loud = rows, rows, loud
+        return made
+
+
+def _normal(cepstra: Matrix, known: int) -> Matrix:
+    """Cepstra and their slopes, by mean and deviation of the louder of the first `known` rows."""
+    part = cepstra[:known]
+    louder = part[part[:, 0] > np.quantile(part[:, 0], 0.3)] if len(part) > LEAST_ROWS // 4 else part
+    louder = louder if len(louder) else part
+    scaled = (cepstra - louder.mean(axis=0)) / np.maximum(louder.std(axis=0), 1e-3)
     padded = np.pad(scaled, ((SLOPE_FRAMES, SLOPE_FRAMES), (0, 0)), mode="edge")
     slopes = (padded[2 * SLOPE_FRAMES :] - padded[: -2 * SLOPE_FRAMES]) / 2
-    scaled[:, 0] *= 0.5  # loudness is what engines differ in most
-    return np.asarray(np.concatenate([scaled, slopes], axis=1), np.float32)
+    scaled[:, 0] *= LOUDNESS_SHARE
+    return np.concatenate([scaled, slopes], axis=1).astype(np.float32)
 
 
-def align(sound: Matrix, reference: Matrix, tempo: float = 1.0, begin_s: float = 0.0) -> Alignment:
-    """How far into `reference` the `sound` goes, both from `describe`. `tempo`: reference time per sound time, as far as it is known
-    (ratio of the plans' durations). `begin_s`: where in the reference the sound should begin, when it is not a whole beginning; it may
-    lie `BAND_S` and a third of `begin_s` off. No sound at all ends where it should begin."""
-    if not len(sound) or not len(reference):
-        return Alignment(begin_s, 0.0, 0.0)
-    costs = _end_costs(sound, reference, tempo, begin_s / HOP_S)
-    if not np.isfinite(costs).any():
-        return Alignment(begin_s, float("inf"), float("inf"))
-    best = int(costs.argmin())
-    near = np.flatnonzero(costs <= costs[best] * 1.05 + 1e-6)
-    return Alignment((best + 1) * HOP_S, float(costs[best]) / len(sound), float(near[-1] - near[0]) * HOP_S)
+def _placed(heard: _Described, pace: _Described, coarse: Matrix, tempo: float) -> Alignment:
+    """The end of the sound at full resolution, beginning where the coarse paths [rows / 2, band] stood."""
+    rows = len(heard.rows)
+    begun = max(0, rows // 2 - round(FINE_S / HOP_S / 2))  # coarse rows that are taken as they are
+    first, half = 2 * begun, coarse.shape[1] - 1
+    warp = _Warp([heard.tail(first)], [pace], first, half)
+    paths = warp.forward(_refined(coarse[begun - 1]) if begun else None)[:, 0]
+    through = paths + warp.backward()
+    likely = np.exp((through.min(axis=1, keepdims=True) - through) / NAT)
+    likely /= likely.sum(axis=1, keepdims=True)
+    total = np.cumsum(likely[-1])
+    low, mid, high = (rows - half + int(np.searchsorted(total, share)) for share in (0.05, 0.5, 0.95))
+    to_s = tempo * HOP_S
+    end_s = min(max(0, mid), len(pace.rows)) * to_s
+    return Alignment(end_s, (high - low) * to_s, tempo, float(paths[-1].min()) / rows, likely, (first, first - half), heard.loud[first:])
 
 
-def character_at(found: Alignment, plan: SpeechPlan) -> int:
-    """The character of the plan's text that sounds at the alignment's end; the text's length when it is past the end."""
-    return plan.char_at(found.time_s)
+def _refined(row: Matrix) -> Matrix:
+    """Costs of a coarse row's cells, [2 k + 1], for the second of the two fine rows that it covers, [4 k + 1 with an edge to each side].
+
+    Coarse column j holds fine columns 2 j and 2 j + 1; on the second fine row 2 i + 1 these lie 2 (j - i) - 1 and 2 (j - i) off the
+    diagonal.
+    """
+    fine = np.full(2 * len(row) + 1, BEYOND, np.float32)
+    fine[1:-1] = np.repeat(2 * row, 2)[1:]
+    return fine[None]
 
 
-def next_word(plan: SpeechPlan, time_s: float, length: int) -> tuple[int, float]:
-    """The first character of the word under way at `time_s` (of the next one, when in between), and when it begins; the text's length
-    and the plan's end when no word is left."""
-    for word in plan.words:
-        if plan.times_s[word.end] > time_s + 1e-6:
-            return word.start, plan.times_s[word.start]
-    return length, plan.duration_s
+class _Warp:
+    """Sounds against references of one length of band: cell k of row i is column `first` + i + k - half of the reference."""
+
+    def __init__(self, sounds: list[_Described], references: list[_Described], first: int = 0, half: int = 0) -> None:
+        self.half = half or round(BAND_S / HOP_S / 2)
+        pairs = list(zip(sounds, references, strict=True))
+        self._distance = np.stack([_distances(sound.rows, reference.rows, first, self.half) for sound, reference in pairs], axis=1)
+        self._stay = np.where(sounds[0].loud, TURN, TURN_IN_SILENCE).astype(np.float32)
+        self._skip = np.stack([_skips(reference.loud, len(sounds[0].rows), first, self.half) for reference in references], axis=1)
+
+    def forward(self, start: Matrix | None = None) -> Matrix:
+        """Cost of the best path to each cell, [rows, references, band]. `start`: costs of the row before, [references, band + 2]."""
+        rows, count, width = self._distance.shape
+        paths = np.empty((rows, count, width), np.float32)
+        row = np.full((count, width + 2), BEYOND, np.float32)
+        begin, turned = np.empty((count, width), np.float32), np.empty((count, width), np.float32)
+        for i in range(rows):
+            if i == 0 and start is None:
+                np.copyto(begin, BEYOND)
+                begin[:, self.half :] = TURN * np.arange(width - self.half)
+            else:
+                before = start if i == 0 and start is not None else row
+                np.add(before[:, 2:], self._stay[i], out=begin)
+                np.minimum(begin, before[:, 1:-1], out=begin)
+                np.add(before[:, :-2], self._skip[i], out=turned)
+                np.minimum(begin, turned, out=begin)
+            np.add(begin, self._distance[i], out=paths[i])
+            row[:, 1:-1] = paths[i]
+        return paths
+
+    def backward(self) -> Matrix:
+        """Cost of the best path from each cell of the first reference to any end, its own distance left out, [rows, band]."""
+        rows, _, width = self._distance.shape
+        costs = np.zeros((rows, width), np.float32)
+        after, skipped = np.full(width + 2, BEYOND, np.float32), np.full(width, BEYOND, np.float32)
+        for i in range(rows - 2, -1, -1):
+            np.add(costs[i + 1], self._distance[i + 1, 0], out=after[1:-1])
+            np.add(after[:-2], self._stay[i + 1], out=costs[i])
+            np.minimum(costs[i], after[1:-1], out=costs[i])
+            np.add(after[2:-1], self._skip[i + 1, 0, 1:], out=skipped[:-1])
+            np.minimum(costs[i], skipped, out=costs[i])
+        return costs
 
 
-def _end_costs(sound: Matrix, reference: Matrix, tempo: float, begin: float) -> npt.NDArray[np.float64]:
-    """Cost of the best path over all of the sound that ends at each frame of the reference, [len(reference)]; infinite outside the band."""
-    rows, columns = len(sound), len(reference)
-    total = np.full(columns, np.inf)
-    squares = np.einsum("ij,ij->i", reference, reference)
-    band = BAND_S / HOP_S + begin / 3
-    for row in range(rows):
-        low = max(0, int(begin + row * tempo * SLOWEST - band))
-        high = min(columns, int(begin + row * tempo * FASTEST + band) + 1)
-        if low >= high:
-            return np.full(columns, np.inf)
-        part = slice(low, high)
-        distance = np.sqrt(np.maximum(squares[part] + sound[row] @ sound[row] - 2.0 * (reference[part] @ sound[row]), 0.0))
-        fresh = np.full(columns, np.inf)
-        if row == 0:
-            fresh[part] = distance + (STAY * np.arange(high - low) if begin == 0 else 0.0)
-        else:
-            before = np.concatenate([[np.inf, np.inf], total])
-            step = np.minimum(np.minimum(total[part] + STAY, before[low + 1 : high + 1]), before[low:high] + SKIP)
-            fresh[part] = distance + step
-        total = fresh
-    return total
+def _distances(sound: Matrix, reference: Matrix, first: int, half: int) -> Matrix:
+    """Euclidean, [rows, 2 half + 1]; `BEYOND` off the reference's ends. One matrix product, then its diagonals as a view."""
+    rows = len(sound)
+    near, inside = np.zeros((rows + 2 * half, reference.shape[1]), np.float32), np.zeros(rows + 2 * half, np.bool_)
+    low, high = max(0, first - half), min(len(reference), first + rows + half)
+    if low < high:
+        part = slice(low - first + half, high - first + half)
+        near[part], inside[part] = reference[low:high], True
+    squares = np.square(near).sum(axis=1)[None, :] + np.square(sound).sum(axis=1)[:, None] - 2 * (sound @ near.T)
+    squares[:, ~inside] = BEYOND * BEYOND
+    return np.sqrt(np.maximum(_diagonals(squares, half), 0.0))
+
+
+def _skips(loud: Mask, rows: int, first: int, half: int) -> Matrix:
+    """What passing over a column costs, [rows, 2 half + 1]; silence of the reference may be left out."""
+    costs = np.full(rows + 2 * half, TURN, np.float32)
+    low, high = max(0, first - half), min(len(loud), first + rows + half)
+    if low < high:
+        costs[low - first + half : high - first + half] = np.where(loud[low:high], TURN, TURN_IN_SILENCE)
+    return np.lib.stride_tricks.sliding_window_view(costs, 2 * half + 1)[:rows]
+
+
+def _diagonals(square: Matrix, half: int) -> Matrix:
+    """View [rows, 2 half + 1] of [rows, rows + 2 half]: cell (i, k) is (i, i + k)."""
+    down, across = square.strides
+    return np.lib.stride_tricks.as_strided(square, (len(square), 2 * half + 1), (down + across, across), writeable=False)

@@ -13,9 +13,11 @@ from anyio.abc import TaskGroup
 from realtime.engines.base import EngineInfo, PlanRequest
 from realtime.errors import RealtimeError
 from realtime.pipeline.forms import spoken_for
+from realtime.pipeline.pauses import pause_ms
 from realtime.pipeline.plan import RateModel, project_plan
 from realtime.pipeline.requests import Request
 from realtime.pipeline.segment_run import SegmentRun
+from realtime.pipeline.tempo import TempoBook
 from realtime.pipeline.voices import Part, VoiceBook
 from realtime.workers.interface import WorkerPool
 
@@ -31,6 +33,7 @@ class Planner:
     def __init__(self, voices: VoiceBook) -> None:
         self._voices = voices
         self._rates = RateModel()
+        self._tempi = TempoBook()
         self._pool: WorkerPool | None = None
         self._tasks: TaskGroup | None = None
 
@@ -54,12 +57,15 @@ class Planner:
         info = next((i for i in (self._voices.info(p.engine) for p in parts) if i.can_plan), None)
         if info is not None and self._tasks is not None:
             voice = next(part.voice for part in parts if part.engine == info.name)
+            run.tempo = self._tempi.tempo(parts[0].voice, voice, run.segment.language)
             self._tasks.start_soon(self._fetch, run, info, voice, request)
 
     def spoken(self, run: SegmentRun, request: Request) -> None:
         """Learn from a segment that is complete."""
         if run.buffer.total and run.voicings:
             self._rates.learn(run.segment.text, request.voice or "", run.segment.language, run.buffer.total / run.rate * request.speed)
+            if run.reference is not None and run.plan is not None and len(run.voicings) == 1:
+                self._tempi.learn(run.tempo, run.plan.duration_s, run.buffer.total / run.rate - pause_ms(run.segment) / 1000)
 
     async def _fetch(self, run: SegmentRun, info: EngineInfo, voice: str, request: Request) -> None:
         spoken = spoken_for(run, info)

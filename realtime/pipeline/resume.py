@@ -1,20 +1,36 @@
 """Where another engine takes over a segment that is partly spoken.
 
-The old sound may be cut anywhere it was not taken yet. The new engine starts at a word; if that word was taken in part already,
-the part of the new sound that repeats it is skipped.
+The old sound may be cut anywhere it was not taken yet. Where its engine told when its words begin, that is exact. Otherwise the place is
+found by ear, and chosen: the old voice is cut before the word whose beginning is the most certain, of those that lie in what is still
+held, because a word said twice or lost is worse than a little less of the old voice. Only where no word begins there, the cut falls into
+a word: the new engine starts at that word, and the part of its sound that was heard is skipped.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
 
-from realtime.pipeline.align import align, describe, describe_mels, next_word
+from realtime.audio.splice import FADE_MS
+from realtime.pipeline.align import Alignment, align
 from realtime.pipeline.attempt import ResumePoint
 from realtime.pipeline.segment_run import SegmentRun
 from realtime.text.boundaries import is_speakable
+from realtime.types import SpeechPlan
 
-MOST_DOUBT_S = 0.3
-"""An alignment whose good ends lie further apart than a word is no better than the plan alone (guess)."""
+MOST_DOUBT_S = 0.6
+"""An alignment whose likely ends lie further apart than this is no better than the plan alone (guess: two words)."""
+
+MOST_GIVEN_UP_S = 0.8
+"""So much of the old voice's sound may be given up for a surer cut: a long word, and less than a lead should ever shrink by at once."""
+
+GIVING_UP = 0.03
+"""Seconds of doubt that a second less of the old voice is worth (guess): of places equally sure the latest is taken."""
+
+INSIDE_A_WORD_S = 0.15
+"""Doubt that a cut inside a word is charged on top: its sounds can't be placed as its beginning can, and the change of voice is heard."""
+
+STUB_S = 0.05
+"""So little of a word's end is not said by another voice: it would be a click, and half of it lies under the fade."""
 
 SOUNDED_MS = 80
 """So much of a character's own sound makes it heard: the emitter's tail, and twice a beacon's burst."""
@@ -49,20 +65,57 @@ def find_resume(run: SegmentRun, is_raw: bool = False) -> ResumePoint:
 
 
 def _by_ear(run: SegmentRun) -> ResumePoint | None:
-    """The resume point of sound whose engine did not say where its words lie, found by aligning the last second of it with what the
-    plan's engine would say; None when there is nothing to align with, or the place is not clear."""
-    if run.reference is None or run.plan is None:
+    """The resume point of sound whose engine did not say where its words lie, found by aligning it with what the plan's engine would
+    say; None when there is nothing to align with, or the place is not clear."""
+    ear = run.buffer.ear
+    if run.reference is None or run.plan is None or ear is None or not ear.is_whole:
         return None
-    segment, total = run.segment, run.buffer.total
-    sound = np.concatenate([run.buffer.recent(), run.buffer.held()])
-    begins_s = max(0.0, (total - len(sound)) / run.rate)
-    found = align(describe(sound, run.rate), describe_mels(run.reference), begin_s=begins_s)
+    if run.buffer.taken == 0 and run.buffer.total <= MOST_GIVEN_UP_S * run.rate:
+        return ResumePoint(run.segment.span.start, 0)  # nothing was heard: the surest place is the beginning
+    found = align(ear.rows(), run.reference, run.tempo.ratio, run.tempo.doubt)
     if found.doubt_s > MOST_DOUBT_S:
         return None
-    char, begin_s = next_word(run.plan, found.time_s, len(segment.text))
-    if not is_speakable(segment.text[char:]):
-        return ResumePoint(segment.span.end, total, is_nothing_left=True)
-    return ResumePoint(segment.span.start + char, total, skip_s=max(0.0, found.time_s - begin_s))
+    cut = _surest_cut(run, run.plan, found)
+    start = run.segment.span.start
+    if not is_speakable(run.segment.text[cut.character :]):
+        return ResumePoint(run.segment.span.end, run.buffer.total, is_nothing_left=True)
+    at = min(max(round(cut.at_s * run.rate), run.buffer.taken), run.buffer.total)
+    return ResumePoint(start + cut.character, at, skip_s=cut.skip_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """One way to go on: from `character` of the segment, at `at_s` of the old sound, without the first `skip_s` of the new."""
+
+    character: int
+    at_s: float
+    skip_s: float
+    harm_s: float
+
+
+def _surest_cut(run: SegmentRun, plan: SpeechPlan, found: Alignment) -> _Cut:
+    """Of the words that begin in what is held, and of the end of the sound, the least harmful place."""
+    end_s = run.buffer.total / run.rate
+    first_s = max(run.buffer.taken / run.rate + FADE_MS / 1000, end_s - MOST_GIVEN_UP_S)
+    character, begins_s, is_begun = next_word(plan, found.time_s, len(run.segment.text))
+    harm_s = found.doubt_s + (INSIDE_A_WORD_S if is_begun else 0.0)
+    best = _Cut(character, end_s, found.time_s - begins_s if is_begun else 0.0, harm_s)
+    for word in plan.words:
+        crossing = found.crossing(plan.times_s[word.start])
+        if crossing is not None and first_s <= crossing.at_s <= end_s:
+            harm_s = crossing.doubt_s + GIVING_UP * (end_s - crossing.at_s)
+            best = min(best, _Cut(word.start, crossing.at_s, 0.0, harm_s), key=lambda cut: cut.harm_s)
+    return best
+
+
+def next_word(plan: SpeechPlan, time_s: float, length: int) -> tuple[int, float, bool]:
+    """The first character of the word under way at `time_s` (of the next one, when in between or only a stub is left), when it begins,
+    and whether it has begun; the text's length and the plan's end when no word is left."""
+    for word in plan.words:
+        begins_s, ends_s = plan.times_s[word.start], plan.times_s[word.end]
+        if ends_s > time_s + min(STUB_S, (ends_s - begins_s) / 3):
+            return word.start, begins_s, begins_s < time_s
+    return length, plan.duration_s, False
 
 
 def _said(run: SegmentRun) -> int:

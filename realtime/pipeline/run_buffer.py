@@ -10,6 +10,8 @@ from collections import deque
 import numpy as np
 import numpy.typing as npt
 
+from realtime.audio.mel_stream import MelStream
+
 Samples = npt.NDArray[np.float32]
 
 
@@ -18,11 +20,12 @@ RECENT_PIECES = 16
 
 
 class RunBuffer:
-    """Samples [taken, total) are held; earlier ones are gone for good."""
+    """Samples [taken, total) are held; earlier ones are gone for good. `ear` describes all of them, taken ones too, for an aligner."""
 
-    __slots__ = ("_pieces", "_recent", "taken", "total")
+    __slots__ = ("_pieces", "_recent", "ear", "taken", "total")
 
-    def __init__(self) -> None:
+    def __init__(self, ear: MelStream | None = None) -> None:
+        self.ear = ear
         self._pieces: deque[Samples] = deque()
         self._recent: deque[Samples] = deque(maxlen=RECENT_PIECES)
         self.taken = 0
@@ -36,6 +39,8 @@ class RunBuffer:
         if len(samples):
             self._pieces.append(samples)
             self.total += len(samples)
+            if self.ear is not None:
+                self.ear.push(samples)
 
     def take(self, count: int) -> Samples:
         """Remove and return up to `count` samples from the front."""
@@ -80,9 +85,10 @@ class RunBuffer:
                 self._pieces.append(piece[: len(piece) - drop])
                 drop = 0
         self.total = at
+        if self.ear is not None:
+            self.ear.cut(at)
         return np.concatenate(parts[::-1]) if parts else np.zeros(0, np.float32)
 
     def clear(self) -> None:
         """Forget what is held."""
-        self._pieces.clear()
-        self.total = self.taken
+        self.cut(self.taken)

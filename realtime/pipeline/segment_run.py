@@ -10,11 +10,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from realtime.audio.mel_stream import MelStream
 from realtime.audio.splice import TAIL_MS, Splicer
 from realtime.engines.base import Chunk
 from realtime.pipeline.attempt import Attempt, AttemptState, ResumePoint, Voicing
 from realtime.pipeline.outputs import Word
 from realtime.pipeline.run_buffer import RunBuffer
+from realtime.pipeline.tempo import Tempo
 from realtime.pipeline.text_map import TextMap
 from realtime.types import EngineName, Segment, Span, SpeechPlan, SpokenText
 
@@ -39,6 +41,7 @@ class SegmentRun:
         "resume",
         "segment",
         "standbys",
+        "tempo",
         "voicings",
     )
 
@@ -47,9 +50,10 @@ class SegmentRun:
         self.plain = SpokenText.verbatim(segment.text) if plain is None else plain
         self.forms: dict[str, SpokenText] = {}
         self.rate = rate
-        self.buffer = RunBuffer()
+        self.buffer = RunBuffer(MelStream(rate))
         self.plan: SpeechPlan | None = None
         self.reference: npt.NDArray[np.float32] | None = None  # what the plan's engine would sound like, to find the place in it
+        self.tempo = Tempo()  # of the plan's engine against the speaking one
         self.live: Attempt | None = None
         self.standbys: list[Attempt] = []
         self.resume: ResumePoint | None = None
@@ -120,7 +124,7 @@ class SegmentRun:
     def restart(self) -> None:
         """Forget all sound: another voice shall speak the segment from its first word. Only before any of it was taken."""
         assert self.buffer.taken == 0, "what was sent can't be taken back"
-        self.buffer = RunBuffer()
+        self.buffer = RunBuffer(MelStream(self.rate))
         self.live, self.standbys, self.resume, self.voicings = None, [], None, []
         self._splicer, self._text_map, self._words = None, TextMap(), []
 
@@ -241,6 +245,8 @@ class SegmentRun:
             if position >= attempt.base + attempt.skip:
                 self._text_map.add(position, char)
         attempt.anchors.clear()
+        if self.is_exact:
+            self.buffer.ear = None  # the engine's own word is better than any ear
         to_ms = 1000.0 / self.rate
         floor = self._words[-1].span.end if self._words else self.segment.span.start
         for word in attempt.words:
