@@ -210,12 +210,14 @@ def served_in_time(order: list[int], jobs: list[tuple[float, float]]) -> bool:
     return True
 
 
-def our_order(jobs: list[tuple[float, float]]) -> list[int]:
+def our_order(jobs: list[tuple[float, float]], classes: list[Priority] | None = None) -> list[int]:
     """The order in which the scheduler gives them to one worker of capacity one."""
+    classes = classes or [Priority.NORMAL] * len(jobs)
     scheduler = Scheduler()
     scheduler.worker_ready(WorkerCard("w", "e", 1, {"l": LevelRate(RTF, FIRST, 1.0)}), 0.0)
     for k, (length, deadline) in enumerate(jobs):
-        force_open(scheduler, StreamSpec(f"s{k}", ("e",), budget=Budget(first_audio_ms=round(deadline * 1000))), 0.0)
+        spec = StreamSpec(f"s{k}", ("e",), classes[k], Budget(first_audio_ms=round(deadline * 1000)))
+        force_open(scheduler, spec, 0.0)
         scheduler.submit(JobSpec(f"s{k}/0", f"s{k}", 0, length), 0.0)
     order, now = [], 0.0
     while True:
@@ -239,18 +241,33 @@ def test_no_stream_misses_when_any_order_would_keep_them_all(jobs: list[tuple[fl
         assert served_in_time(our_order(jobs), jobs)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.floats(0.15, 3.0), min_size=1, max_size=9), st.integers(2, 3))
-def test_nor_on_several_workers_with_segments_of_one_length(deadlines: list[float], workers: int) -> None:
-    """Equal lengths: earliest deadline first is optimal on any number of workers, and every feasible set is found by it."""
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.floats(0.2, 4.0), st.floats(0.2, 8.0), st.sampled_from(Priority)), min_size=1, max_size=6))
+def test_classes_make_nobody_late_whom_some_order_would_keep(jobs: list[tuple[float, float, Priority]]) -> None:
+    bare = [(length, round(deadline, 3)) for length, deadline, _ in jobs]
+    orders = itertools.permutations(range(len(jobs)))
+    order = our_order(bare, [priority for *_, priority in jobs])
+    if any(served_in_time(list(candidate), bare) for candidate in orders):
+        assert served_in_time(order, bare)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.floats(0.15, 3.0), st.sampled_from(Priority)), min_size=1, max_size=12), st.integers(2, 4), st.booleans())
+def test_nor_on_several_workers_or_in_batches_with_segments_of_one_length(
+    offered: list[tuple[float, Priority]], workers: int, is_batch: bool
+) -> None:
+    """Equal lengths: earliest deadline first is optimal on any number of places, of one worker (a batch that costs what one job does) or
+    of several, and every feasible set is found by it."""
+    deadlines, classes = [d for d, _ in offered], [priority for _, priority in sorted(offered)]
     ordered = sorted(round(d, 3) for d in deadlines)
     step = FIRST + RTF * 1.0
     feasible = all((k // workers) * step + FIRST <= d + 1e-9 for k, d in enumerate(ordered))
     scheduler = Scheduler()
-    for w in range(workers):
-        scheduler.worker_ready(WorkerCard(f"w{w}", "e", 1, {"l": LevelRate(RTF, FIRST, 1.0)}), 0.0)
+    for w in range(1 if is_batch else workers):
+        rate = {"l": LevelRate(RTF, FIRST, 0.0 if is_batch else 1.0)}
+        scheduler.worker_ready(WorkerCard(f"w{w}", "e", workers if is_batch else 1, rate), 0.0)
     for k, deadline in enumerate(ordered):
-        force_open(scheduler, StreamSpec(f"s{k}", ("e",), budget=Budget(first_audio_ms=round(deadline * 1000))), 0.0)
+        force_open(scheduler, StreamSpec(f"s{k}", ("e",), classes[k], Budget(first_audio_ms=round(deadline * 1000))), 0.0)
     for k in random.Random(len(ordered)).sample(range(len(ordered)), len(ordered)):
         scheduler.submit(JobSpec(f"s{k}/0", f"s{k}", 0, 1.0), 0.0)
     late, now, running = 0, 0.0, []
