@@ -1,9 +1,9 @@
 """What is to be heard: bytes of any length in, 20 ms frames out, with marks and positions. Pure.
 
-An utterance's pieces end anywhere; a frame is filled from the next piece. Sound begins once `PREFETCH` samples are there, or when a mark
-says that this was all: the service plans its deadlines for a listener who holds as much, and what it sends a little late is not heard. Less
-than a frame waits for its rest until a mark ends it; then silence makes it up. While there is nothing to give, `next_frame` is None and
-the transport decides what silence is.
+An utterance's pieces end anywhere; a frame is filled from the next piece. Sound begins once `PREFETCH` samples are there, or as much time
+has passed since the first frame was, or when a mark says that this was all: the service plans its deadlines for a listener who waits so
+long, and what it sends a little late is not heard. Less than a frame waits for its rest until a mark ends it; then silence makes it up.
+While there is nothing to give, `next_frame` is None and the transport decides what silence is.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Playout:
     def __init__(self, encoding: Codec, max_queued_s: float = MAX_QUEUED_S, prefetch: int = PREFETCH) -> None:
         self._prefetch = prefetch
         self._is_dry = True
+        self._held_ticks = 0
         self._width = SAMPLE_BYTES[encoding]
         self._silence = SILENCE[encoding]
         self._max = int(max_queued_s * RATE) * self._width
@@ -61,11 +62,11 @@ class Playout:
         self._marks.append((self.end, name))
 
     def next_frame(self) -> bytes | None:
-        """The next 20 ms, made up with silence at the very end; None when nothing waits."""
+        """The next 20 ms, made up with silence at the very end; None when there is nothing to be heard in this tick."""
         self._is_dry = self._is_dry or self.queued < FRAME_SAMPLES
         if not self.queued or self._is_waiting_for_more():
             return None
-        self._is_dry = False
+        self._is_dry, self._held_ticks = False, 0
         size = FRAME_SAMPLES * self._width
         frame = bytes(self._data[self._taken : self._taken + size])
         self._taken += len(frame)
@@ -76,8 +77,12 @@ class Playout:
         return frame + self._silence * (FRAME_SAMPLES - len(frame) // self._width)
 
     def _is_waiting_for_more(self) -> bool:
-        wanted = max(FRAME_SAMPLES, self._prefetch) if self._is_dry else FRAME_SAMPLES
-        return self.queued < wanted and not (self._marks and self._marks[-1][0] >= self.end)
+        if self._marks and self._marks[-1][0] >= self.end:
+            return False
+        if self.queued < FRAME_SAMPLES or not self._is_dry:
+            return self.queued < FRAME_SAMPLES
+        self._held_ticks += 1
+        return self.queued < self._prefetch and self._held_ticks * FRAME_SAMPLES <= self._prefetch
 
     def marks_passed(self) -> list[str]:
         """Marks whose sound is gone, oldest first; each is reported once."""

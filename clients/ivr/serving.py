@@ -110,7 +110,7 @@ async def _desk(arguments: argparse.Namespace) -> AsyncIterator[tuple[Desk, Pace
         await voices.service.start()
         warming = asyncio.create_task(voices.local.warm_up())
         stack.callback(warming.cancel)
-        collecting = asyncio.create_task(Collector(lambda: not desk.calls).run())
+        collecting = asyncio.create_task(Collector(lambda: not desk.calls, lambda: desk.finished).run())
         stack.callback(collecting.cancel)
         if isinstance(program, Flow):
             stack.push_async_callback(Prewarmer(voices, program).aclose)

@@ -95,6 +95,12 @@ def test_sound_begins_with_100_ms_or_when_that_is_all_and_anew_after_running_dry
     assert len(frames_of(playout)) == 2
 
 
+def test_a_short_word_is_held_back_for_100_ms_at_most() -> None:
+    playout = Playout(Codec.MULAW)
+    playout.push(bytes(320))
+    assert [playout.next_frame() is None for _ in range(8)] == [True] * 5 + [False] * 2 + [True]
+
+
 def test_a_piece_that_comes_before_the_last_was_heard_is_not_held_back() -> None:
     playout = Playout(Codec.MULAW)
     playout.push(bytes(PREFETCH))

@@ -104,15 +104,19 @@ def test_metrics_are_served() -> None:
 
 
 def test_garbage_waits_until_nobody_listens_but_not_for_ever() -> None:
-    now, is_idle = [0.0], [False]
-    collector = Collector(lambda: is_idle[0], lambda: now[0])
+    now, is_idle, finished = [0.0], [False], [0]
+    collector = Collector(lambda: is_idle[0], lambda: finished[0], lambda: now[0])
     now[0] = collecting.REST_S + 1
     assert not collector.is_due()
     is_idle[0] = True
     assert collector.is_due()
     collector.collect()
     assert not collector.is_due()
-    is_idle[0], now[0] = False, now[0] + collecting.LONGEST_S
+    is_idle[0], finished[0] = False, collecting.MOST_CALLS
+    assert collector.is_due()
+    collector.collect()
+    assert not collector.is_due()
+    now[0] += collecting.LONGEST_S
     assert collector.is_due()
 
 

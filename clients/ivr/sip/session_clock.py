@@ -33,7 +33,8 @@ class SessionClock:
         caller if he can."""
         headers = {"Supported": EXTENSION}
         interval, refresher = _asked(request)
-        if not interval:
+        if not interval:  # not, or no longer, asked for
+            self.cancel()
             return headers
         they_can = _supports(request)
         refresher = refresher if they_can and refresher in ("uac", "uas") else ("uac" if they_can else "uas")
