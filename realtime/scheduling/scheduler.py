@@ -199,7 +199,7 @@ class Scheduler:
     def sent(self, stream_id: UtteranceId, audio_s: float, now: float) -> None:
         """The stream's audio handed to the connection so far is `audio_s` seconds long."""
         if (stream := self._desk.streams.get(stream_id)) is not None:
-            before = stream.playout.next_deadline()
+            before = stream.playout.due_at(stream.unsent_s)
             stream.sent(audio_s, now)
             self._note(stream, now)
             self._recheck(stream, before, now)
@@ -207,7 +207,7 @@ class Scheduler:
     def played(self, stream_id: UtteranceId, position_s: float, now: float) -> None:
         """A client's mark: it has heard `position_s` seconds of the utterance."""
         if (stream := self._desk.streams.get(stream_id)) is not None:
-            before = stream.playout.next_deadline()
+            before = stream.playout.due_at(stream.unsent_s)
             stream.playout.played(position_s, now)
             self._note(stream, now)
             self._recheck(stream, before, now)
@@ -287,8 +287,8 @@ class Scheduler:
         self._ledger.note(stream.spec.id, stream.spec.chain, begins, stream.owed_s, hoped_s)
 
     def _recheck(self, stream: Stream, before: float, now: float) -> None:
-        """The listener will run dry sooner than was thought: look at the stream's jobs again now."""
-        if stream.playout.next_deadline() >= before - EARLIER_S:
+        """The listener will run dry sooner than was thought (as when the first sound came well within its budget): look again now."""
+        if stream.playout.due_at(stream.unsent_s) >= before - EARLIER_S:
             return
         for job in list(stream.active.values()):
             self._desk.timers.put(job.spec.id, now)
