@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -28,6 +29,8 @@ from realtime.errors import BadOption
 
 PARTS = ("language", "flow", "vocoder")
 HOSTS = (16, 64)
+WIDTH = 160
+"""Columns of the tables in a file."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure, print tables, return the figures of the contract."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
     names = _checked([name for name in args.levels.split(",") if name])
     threads, now = args.threads or len(os.sched_getaffinity(0)), indextts2_stages.CLOCKS[args.clock]
     table = _options(args, console)

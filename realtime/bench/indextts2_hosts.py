@@ -1,10 +1,10 @@
 """What IndexTTS-2 should reach on a larger host, reckoned from what was measured on this one. Arithmetic, not measurement.
 
-Each stage takes a part that no core shortens and a part that all share (Amdahl): both follow from its times on one core and on all of
-ours. A token also can't be faster than the language model's weights are read; of memory a host is granted `GBS_PER_CORE`, and what was
-seen here. One job on all
-cores: the level's real-time factor here, scaled as its modelled chunks are. Jobs at once: as many workers as ours fit in, each with the
-throughput measured here; they share the weights by mapping, and their tokens share the host's memory too.
+Sound stages take a part that no core shortens and a part that all share (Amdahl): both follow from their times on one core and on all of
+ours; one job uses at most `MOST_USEFUL` cores. A token takes what one core needs, shared by the cores, but not less than reading the
+language model's weights once (of memory a host is granted `GBS_PER_CORE`, and at least what was seen here), and the barriers between its
+layers. One job on all cores: the level's real-time factor here, scaled as its modelled chunks are. Jobs at once: as many workers as ours
+fit in, each with the throughput measured here; they share the weights by mapping, and the host's memory bounds their tokens.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ GBS_PER_CORE = 6.0
 """Memory speed that a core of a large host can count on. Precedent: 12 channels of DDR5-4800 are 460 GB/s for 64 to 96 cores."""
 BYTES = {Kind.F32: 4.0, Kind.BF16: 2.0, Kind.Q8: 1.02, Kind.Q4: 0.516}
 """Per weight, scales included."""
+MOST_USEFUL = 16
+"""Cores for one job: a chunk's products have 24 to 200 units of work, more cores would mostly wait (from the kernels' unit of 96 x 64)."""
+BARRIERS, BARRIER_S = 9, 5e-6
+"""Meetings of all threads per layer of the language model, and what one takes among many cores (guess; 1 us between two)."""
 BATCH = 4
 """Jobs whose tokens one reading of the weights serves, where many speak at once."""
 
@@ -44,6 +48,7 @@ class Measured:
     one: Costs
     all: Costs
     step_bytes: float
+    layers: int
     rtf: float
     first_audio_s: float
     audio_s_per_s: float
@@ -89,9 +94,10 @@ def bytes_per_step(engine: IndexTts2) -> float:
 
 def on(m: Measured, cores: int, speed_gbs: float) -> Costs:
     """Costs on another number of cores."""
-    decode = max(_scaled(m.one.decode_s, m.all.decode_s, m.cores, cores), m.step_bytes / (speed_gbs * 1e9))
-    flow = _scaled(m.one.flow_s, m.all.flow_s, m.cores, cores)
-    return Costs(decode, flow, _scaled(m.one.vocode_s, m.all.vocode_s, m.cores, cores), m.all.margin_frames)
+    useful = min(cores, max(MOST_USEFUL, m.cores))
+    decode = max(m.one.decode_s / useful, m.step_bytes / (speed_gbs * 1e9)) + m.layers * BARRIERS * BARRIER_S
+    flow, vocode = (_scaled(getattr(m.one, name), getattr(m.all, name), m.cores, useful) for name in ("flow_s", "vocode_s"))
+    return Costs(decode, flow, vocode, m.all.margin_frames, m.all.alone_s, useful)
 
 
 def _scaled(one: float, all: float, cores: int, wanted: int) -> float:
@@ -140,6 +146,7 @@ def measured(engine: IndexTts2, row: Mapping[str, Any], jobs: Mapping[str, float
         one,
         all,
         step_bytes=bytes_per_step(engine),
+        layers=engine.stages.decoder.model.shape.layers,
         rtf=row["rtf"],
         first_audio_s=row["first_audio_ms"] / 1000,
         audio_s_per_s=max(jobs.values(), default=1 / row["rtf"]),

@@ -52,11 +52,14 @@ def measure(
     clause = script.job("n", script.clause, "fast")
     ours: dict[str, Work] = {"clause, fast": lambda: speak(engine, [clause])}
     ours |= {name: work for name, work in pieces(engine.stages).items() if name in COMPARED}
-    out = {name: _both(work, core, rounds, "ours") for name, work in ours.items()}
+    out: dict[str, Figures] = {}
+    for name, work in ours.items():
+        out[name] = _both(work, core, rounds, "ours")
+        console.print(f"{name} beside a busy process: {out[name]['ours_times']:.2f} times as long")
     for name, work in torch_pieces(folder, threads) if folder else ():
         if name in COMPARED:
-            console.print(f"torch's {name} beside a busy process")
             out[name] |= _both(work, core, rounds, "torch")
+            console.print(f"torch's {name} beside a busy process: {out[name]['torch_times']:.2f} times as long")
     return out
 
 

@@ -16,7 +16,8 @@ def show(console: Console, result: dict[str, Any]) -> None:
     console.print("memory of a fresh process, MB:", {k: round(v) for k, v in result["memory_mb"].items()})
     if "neighbour" in result:
         console.print(_neighbour(result["neighbour"], result["fair_share"]))
-    console.print(hosts(result["hosts"]))
+    if result["hosts"]:
+        console.print(hosts(result["hosts"]))
 
 
 def _stages(stages: dict[str, dict[str, float]]) -> Table:

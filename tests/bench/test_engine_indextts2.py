@@ -104,7 +104,17 @@ class TestHosts:
     """Two cores here, a token bound by memory from 16 cores on."""
 
     here = hosts.Measured(
-        2, Costs(0.012, 0.0002, 0.004, 43), Costs(0.008, 0.0001, 0.002, 43), 0.25e9, 1.0, 0.9, 1.6, 100.0, shared_mb=600.0, private_mb=300.0
+        2,
+        Costs(0.012, 0.0002, 0.004, 43),
+        Costs(0.008, 0.0001, 0.002, 43),
+        0.25e9,
+        24,
+        1.0,
+        0.9,
+        1.6,
+        100.0,
+        shared_mb=600.0,
+        private_mb=300.0,
     )
 
     def test_this_host_is_what_was_measured(self) -> None:
@@ -115,15 +125,20 @@ class TestHosts:
     def test_what_all_share_shrinks_with_the_cores_and_the_rest_stays(self) -> None:
         there = hosts.on(self.here, 8, speed_gbs=1000)
         assert there.flow_s == pytest.approx(0.0002 / 8)  # all of it is shared
-        assert there.decode_s == pytest.approx(0.004 + 0.008 / 8)  # two thirds of it are
-        assert hosts.on(self.here, 1, speed_gbs=1000) == self.here.one
+        half = replace(self.here, all=replace(self.here.all, flow_s=0.00015))
+        assert hosts.on(half, 8, speed_gbs=1000).flow_s == pytest.approx(0.0001 + 0.0001 / 8)
 
-    def test_a_token_takes_at_least_one_reading_of_the_weights(self) -> None:
-        assert hosts.on(self.here, 64, speed_gbs=50).decode_s == pytest.approx(0.25 / 50)
+    def test_a_token_takes_at_least_one_reading_of_the_weights_and_its_barriers(self) -> None:
+        barriers = 24 * hosts.BARRIERS * hosts.BARRIER_S
+        assert hosts.on(self.here, 8, speed_gbs=1000).decode_s == pytest.approx(0.012 / 8 + barriers)
+        assert hosts.on(self.here, 64, speed_gbs=50).decode_s == pytest.approx(0.25 / 50 + barriers)
+
+    def test_one_job_has_no_use_for_more_than_so_many_cores(self) -> None:
+        assert hosts.on(self.here, 64, speed_gbs=1000) == hosts.on(self.here, hosts.MOST_USEFUL, speed_gbs=1000)
 
     def test_a_larger_host_is_faster_for_one_and_carries_more(self) -> None:
         small, large = (hosts.host(self.here, LEVEL, cores) for cores in (16, 64))
-        assert 1.0 > small.rtf > large.rtf > 0 and 0.9 > small.first_audio_s > large.first_audio_s
+        assert 1.0 > small.rtf >= large.rtf > 0 and 0.9 > small.first_audio_s >= large.first_audio_s
         assert (small.workers, large.workers) == (8, 32)
         assert small.audio_s_per_s == pytest.approx(8 * 1.6) and not small.is_memory_bound
         assert small.memory_gb == pytest.approx(0.6 + 8 * 0.3)
@@ -133,11 +148,10 @@ class TestHosts:
         assert row.is_memory_bound
         assert row.audio_s_per_s == pytest.approx(32e9 / 0.25e9 * 4 * hosts.CODE_S)
 
-    def test_one_core_tells_nothing_of_sharing_so_all_but_memory_is_taken_to_be_shared(self) -> None:
+    def test_one_core_tells_nothing_of_sharing_so_all_is_taken_to_be_shared(self) -> None:
         one = replace(self.here, cores=1, all=self.here.one)
         there = hosts.host(one, LEVEL, 2)
-        assert 0.5 < there.rtf < 1.0
-        assert there.tokens_per_s == pytest.approx(one.tokens_per_s)
+        assert 0.5 < there.rtf < 0.75  # half, but for the memory that was seen to be slow
 
 
 def test_plan_reckons_larger_hosts_of_indextts2(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

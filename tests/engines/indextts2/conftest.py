@@ -16,11 +16,17 @@ import sentencepiece
 import torch
 from safetensors.numpy import load_file
 
+from realtime.engines.indextts2 import voice_pack
 from realtime.engines.indextts2.checkpoint import official
+from realtime.engines.indextts2.checkpoint.enrol import Enrolment, enrol
+from realtime.engines.indextts2.checkpoint.export import export
+from realtime.engines.indextts2.checkpoint.load import Checkpoint
 from realtime.engines.indextts2.checkpoint.random_weights import RandomParts, write_folder
+from realtime.engines.indextts2.clips import checked
 from realtime.engines.indextts2.kernels import Kernels, build
 from realtime.engines.indextts2.kernels.fallback import Fallback
 from realtime.engines.indextts2.kernels.native import Native
+from realtime.engines.indextts2.voice_pack import About
 
 VOCABULARY = 110
 
@@ -116,6 +122,21 @@ def tiny_folder(written_folder: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "IndexTTS-2"
     shutil.copytree(written_folder, folder, copy_function=os.link)
     return folder
+
+
+@pytest.fixture(scope="session")
+def home(written_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory as `models export` and `voices add` leave it."""
+    root = tmp_path_factory.mktemp("data")
+    export({"x": written_folder}, root / "models" / "indextts2", {"revision": "r1", "onnx": "off"})
+    time = np.arange(3 * 22050) / 22050
+    wave = 0.4 * np.sin(2 * np.pi * 220 * time) * np.clip(np.sin(2 * np.pi * 3 * time), 0, None)
+    about = About("lin", "r1", stand_ins={"espeak": "cmn"})
+    clip = checked(wave.astype(np.float32)[:, None], 22050)
+    pack = enrol(Checkpoint(written_folder), Enrolment(about, clip, weights={"glad": (0.5, *[0.0] * 7)}, prompt_s=0.5))
+    (root / "voices").mkdir()
+    voice_pack.write(pack, voice_pack.path_in(root / "voices", "lin"))
+    return root
 
 
 @pytest.fixture(autouse=True)

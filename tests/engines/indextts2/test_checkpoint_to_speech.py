@@ -14,35 +14,18 @@ from realtime.engines import registry
 from realtime.engines.base import Chunk, Done, Engine, Failed, Job
 from realtime.engines.indextts2 import voice_pack
 from realtime.engines.indextts2.acoustic import NOISE_STREAM
-from realtime.engines.indextts2.checkpoint.enrol import Enrolment, enrol
 from realtime.engines.indextts2.checkpoint.export import export
 from realtime.engines.indextts2.checkpoint.generate import generate
 from realtime.engines.indextts2.checkpoint.load import Checkpoint
-from realtime.engines.indextts2.clips import checked
 from realtime.engines.indextts2.frames import frames_for_codes
 from realtime.engines.indextts2.sampler import Sampling
 from realtime.engines.indextts2.tokens import TextFrontEnd
-from realtime.engines.indextts2.voice_pack import About, VoicePack
+from realtime.engines.indextts2.voice_pack import VoicePack
 from realtime.types import Emotion
 
 VOCABULARY, CODES, SEED = 110, 21, 5
 TEXT = "今天天气很好"
 PRECISE = {f"{part}_precision": "fp32" for part in ("language", "flow", "vocoder")}
-
-
-@pytest.fixture(scope="module")
-def home(written_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory as `models export` and `voices add` leave it."""
-    root = tmp_path_factory.mktemp("data")
-    export({"x": written_folder}, root / "models" / "indextts2", {"revision": "r1", "onnx": "off"})
-    time = np.arange(3 * 22050) / 22050
-    wave = 0.4 * np.sin(2 * np.pi * 220 * time) * np.clip(np.sin(2 * np.pi * 3 * time), 0, None)
-    about = About("lin", "r1", stand_ins={"espeak": "cmn"})
-    clip = checked(wave.astype(np.float32)[:, None], 22050)
-    pack = enrol(Checkpoint(written_folder), Enrolment(about, clip, weights={"glad": (0.5, *[0.0] * 7)}, prompt_s=0.5))
-    (root / "voices").mkdir()
-    voice_pack.write(pack, voice_pack.path_in(root / "voices", "lin"))
-    return root
 
 
 def engine_of(home: Path, **options: object) -> Engine:

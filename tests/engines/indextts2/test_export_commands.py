@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from realtime.models import manifest
 from realtime.models.cli import main
+from tests.models.conftest import FakeHub, hub
+
+__all__ = ["hub"]
 
 
 def test_export_list_and_verify(written_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,6 +33,20 @@ def test_export_list_and_verify(written_folder: Path, tmp_path: Path, capsys: py
     weights.write_bytes(data)
     assert main([*here, "verify", "indextts2", "tiny"]) == 1
     assert "s2mel.safetensors: checksum differs" in capsys.readouterr().out
+
+
+def test_a_copy_that_brings_the_other_models_along_is_pulled_and_exported(hub: FakeHub, written_folder: Path, tmp_path: Path) -> None:
+    hub.files = {str(path.relative_to(written_folder)): path.read_bytes() for path in written_folder.rglob("*") if path.is_file()}
+    hub.files |= {"LICENSE.txt": b"terms", "qwen0.6bemo4-merge/model.safetensors": b"not needed"}
+    hub.licence = "other terms"
+    options = ["--hub", "modelscope", "--endpoint", hub.url, "--accept-licence"]
+    assert main(["--dir", str(tmp_path), "pull", "indextts2", "owner/voice", *options]) == 0
+    folder = tmp_path / "indextts2" / "voice"
+    about = manifest.read(folder)
+    assert (about.licence, about.source, about.revision) == ("other terms", "owner/voice", "master")
+    assert (folder / "LICENSE.txt").read_bytes() == b"terms"
+    assert not list(tmp_path.rglob("qwen*"))
+    assert manifest.problems(folder) == []
 
 
 def test_what_can_be_pulled_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

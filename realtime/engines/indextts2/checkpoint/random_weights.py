@@ -5,6 +5,7 @@ Scales are chosen so that nothing overflows, codes vary, and the stop code is no
 
 from __future__ import annotations
 
+import argparse
 import copy
 import hashlib
 import io
@@ -211,3 +212,17 @@ def write_folder(parts: RandomParts, folder: Path, half: bool = False) -> None:
 
 def _state(module: nn.Module, half: bool) -> dict[str, Tensor]:
     return {k: v.half() if half and v.is_floating_point() else v.contiguous() for k, v in module.state_dict().items()}
+
+
+def main() -> None:
+    """Write a checkpoint of random weights at official sizes: something to try `models export`, `voices add` and the service on."""
+    parser = argparse.ArgumentParser(description="write an IndexTTS-2 checkpoint of random weights in the official layout (3.8 GB)")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    with torch.inference_mode():
+        write_folder(RandomParts(arguments.seed), arguments.folder, half=True)
+
+
+if __name__ == "__main__":
+    main()
