@@ -17,13 +17,14 @@ from typing import Any
 import msgpack
 import numpy as np
 from rich.console import Console
+from rich.progress import track
 from websockets.asyncio.client import connect
 
 from realtime.bench.processes import service
 
-# Seconds of sound per second that the main engine can make in all: workers x capacity jobs at RTF 1 each, taken turns.
+# A worker of the main engine makes 1 / RTF seconds of sound per second in all, its jobs taking turns; the stand-in is one worker.
 MAIN_RTF, SPARE_RTF, CAPACITY = 0.25, 0.05, 4
-CONFIG = f"""
+CONFIG = """
 chain = ["beacon", "spare"]
 [server]
 web_player = false
@@ -32,16 +33,19 @@ max_mb = 0
 [log]
 level = "ERROR"
 [engines.beacon]
-options = {{ rate_factor = {MAIN_RTF}, first_chunk_ms = 150.0, capacity = {CAPACITY} }}
+workers = {workers}
+options = {{ rate_factor = {main_rtf}, first_chunk_ms = 150.0, capacity = {capacity} }}
 [engines.spare]
 factory = "beacon"
-options = {{ name = "spare", rate_factor = {SPARE_RTF}, first_chunk_ms = 30.0, capacity = {CAPACITY} }}
+options = {{ name = "spare", rate_factor = {spare_rtf}, first_chunk_ms = 30.0, capacity = {capacity} }}
 """
 KINDS = {"ivr": 0.4, "chatbot": 0.4, "batch": 0.2}
+PRIORITIES = {"ivr": "interactive", "chatbot": "interactive", "batch": "batch"}
 FIRST_AUDIO_MS = {"ivr": 800, "chatbot": 1200, "batch": 60_000}
 START_BUFFER_MS = {"ivr": 100, "chatbot": 100, "batch": 3000}
 MEAN_CHARACTERS = 60
 CHARACTERS_PER_S = 15.625
+STEPS = 100  # of the progress bar
 
 
 @dataclass(slots=True)
@@ -49,6 +53,7 @@ class Outcome:
     """What became of one stream."""
 
     kind: str
+    is_admitted: bool = False
     is_refused: bool = False
     is_whole: bool = True
     refusal_ms: float = 0.0
@@ -66,22 +71,24 @@ class Outcome:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `realtime bench live`."""
     parser.add_argument("--seconds", type=float, default=30.0, help="how long streams arrive at each load (default 30)")
-    parser.add_argument("--loads", default="1,2", help="multiples of the main engine's capacity (default 1,2)")
+    parser.add_argument("--loads", default="1,2", help="multiples of what the main engine can make (default 1,2)")
+    parser.add_argument("--workers", type=int, default=4, help="processes of the main engine (default 4), beside one of the stand-in")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure and print."""
     console = Console(stderr=True)
-    loads = []
+    config = CONFIG.format(workers=options.workers, main_rtf=MAIN_RTF, spare_rtf=SPARE_RTF, capacity=CAPACITY)
+    rows = []
     for load in (float(word) for word in options.loads.split(",")):
-        with console.status(f"load {load:g}x for {options.seconds:g} s"), service(CONFIG) as (port, _):
-            outcomes = asyncio.run(_offer(port, load, options))
-        loads.append(_row(load, outcomes))
-        console.print(loads[-1])
-    return {"loads": loads, "main_rtf": MAIN_RTF, "workers": 1}
+        with console.status(f"load {load:g}x: starting"), service(config) as (port, _):
+            outcomes = asyncio.run(_offer(port, load, options, console))
+        rows.append(_row(load, options.workers, outcomes))
+        console.print(rows[-1])
+    return {"loads": rows, "main_rtf": MAIN_RTF, "spare_rtf": SPARE_RTF}
 
 
-def _row(load: float, outcomes: list[Outcome]) -> dict[str, Any]:
+def _row(load: float, workers: int, outcomes: list[Outcome]) -> dict[str, Any]:
     admitted = [o for o in outcomes if not o.is_refused]
     by_engine: dict[str, float] = {}
     for outcome in admitted:
@@ -91,7 +98,7 @@ def _row(load: float, outcomes: list[Outcome]) -> dict[str, Any]:
     refusals = [o.refusal_ms for o in outcomes if o.is_refused]
     row = {
         "load": load,
-        "workers": 1,
+        "workers": workers,
         "streams": len(outcomes),
         "continuity": sum(o.is_whole and not o.failure for o in admitted) / max(1, len(admitted)),
         "goodput": sum(o.is_good for o in outcomes) / max(1, len(outcomes)),
@@ -106,18 +113,19 @@ def _row(load: float, outcomes: list[Outcome]) -> dict[str, Any]:
     return row
 
 
-async def _offer(port: int, load: float, options: argparse.Namespace) -> list[Outcome]:
+async def _offer(port: int, load: float, options: argparse.Namespace, console: Console) -> list[Outcome]:
     dice = random.Random(options.seed)
-    supply = 1 / MAIN_RTF
-    per_second = load * supply / (MEAN_CHARACTERS / CHARACTERS_PER_S)
+    per_second = load * options.workers / MAIN_RTF / (MEAN_CHARACTERS / CHARACTERS_PER_S)
     outcomes: list[Outcome] = []
-    end = time.monotonic() + options.seconds
+    begin = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
-        while time.monotonic() < end:
-            await asyncio.sleep(dice.expovariate(per_second))
-            outcome = Outcome(dice.choices(list(KINDS), list(KINDS.values()))[0])
-            outcomes.append(outcome)
-            tasks.create_task(_listen(port, outcome, _text(dice)))
+        for step in track(range(STEPS), f"load {load:g}x", console=console, transient=True):
+            end = begin + options.seconds * (step + 1) / STEPS
+            while time.monotonic() < end:
+                await asyncio.sleep(dice.expovariate(per_second))
+                outcome = Outcome(dice.choices(list(KINDS), list(KINDS.values()))[0])
+                outcomes.append(outcome)
+                tasks.create_task(_listen(port, outcome, _text(dice)))
     return outcomes
 
 
@@ -135,7 +143,8 @@ async def _listen(port: int, outcome: Outcome, text: str) -> None:
         async with asyncio.timeout(120), connect(f"ws://127.0.0.1:{port}/v1/stream", subprotocols=subprotocols, compression=None) as socket:
             await socket.recv()
             asked = time.monotonic()
-            await socket.send(msgpack.packb({"type": "open", "utterance": "u", "voice": "beacon-a", "budget": {"profile": outcome.kind}}))
+            wishes = {"voice": "beacon-a", "budget": {"profile": outcome.kind}, "priority": PRIORITIES[outcome.kind]}
+            await socket.send(msgpack.packb({"type": "open", "utterance": "u", **wishes}))
             await socket.send(msgpack.packb({"type": "text", "utterance": "u", "text": text}))
             await socket.send(msgpack.packb({"type": "end", "utterance": "u"}))
             plays_until = None
@@ -147,11 +156,13 @@ async def _listen(port: int, outcome: Outcome, text: str) -> None:
                         plays_until = now + START_BUFFER_MS[outcome.kind] / 1000
                     outcome.is_whole = outcome.is_whole and now <= plays_until
                     plays_until = max(plays_until, now) + message["samples"] / 24000
+                elif message["type"] == "opened":
+                    outcome.is_admitted = True
                 elif message["type"] == "done":
                     outcome.audio_ms = message["usage"]["audio_ms_by_engine"]
                     return
                 elif message["type"] == "error":
-                    outcome.is_refused = outcome.first_audio_ms is None and message["code"] == "overloaded"
+                    outcome.is_refused = not outcome.is_admitted and message["code"] == "overloaded"
                     outcome.refusal_ms = (now - asked) * 1000
                     outcome.failure = "" if outcome.is_refused else message["code"]
                     return
