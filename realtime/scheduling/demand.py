@@ -17,8 +17,10 @@ from typing import Literal
 from realtime.types import EngineName, UtteranceId
 
 STEP_S = 0.5
-HORIZON_S = 120.0
-"""No further ahead than this is looked (guess: twice the longest first-audio budget): what is due later is not urgent for anybody."""
+NEAR_S = 0.02
+"""An interval that moves by less is left where it is."""
+HORIZON_S = 90.0
+"""No further ahead than this is looked (guess: the longest first-audio budget and half of it): later is not urgent for anybody."""
 
 Chain = tuple[EngineName, ...]
 Place = tuple[float, float]
@@ -36,7 +38,10 @@ class Timeline:
         self._floor = -(10**12)
 
     def put(self, stream: UtteranceId, begins: float, ends: float) -> None:
-        """The stream's interval; an earlier one no longer counts."""
+        """The stream's interval; an earlier one no longer counts. A change of less than `NEAR_S` is none."""
+        known = self._places.get(stream)
+        if known is not None and abs(known[0] - begins) < NEAR_S and abs(known[1] - ends) < NEAR_S:
+            return
         self.drop(stream)
         if ends > begins:
             self._places[stream] = (begins, ends)
@@ -87,12 +92,12 @@ def most_late(timelines: Sequence[Timeline], new: Place, now: float, supply: flo
     0 when all are in time. Only deadlines from the new one's first on are looked at: an order by deadline leaves the others alone."""
     begins, ends = new
     curves = [timeline.due(now) for timeline in timelines]
-    edge = int(now // STEP_S) * STEP_S
+    first = int(now // STEP_S) + 1
     worst_s = 0.0
-    while edge < now + HORIZON_S:
-        edge += STEP_S
-        due_s = sum(next(curve) for curve in curves) + max(0.0, min(edge, ends) - begins)
+    for step, due in zip(range(first, first + int(HORIZON_S / STEP_S)), zip(*curves, strict=True), strict=False):
+        edge = step * STEP_S
         if edge >= begins:
+            due_s = sum(due) + min(edge, ends) - begins
             worst_s = max(worst_s, due_s / supply - (edge - now))
     return worst_s
 

@@ -201,7 +201,6 @@ class Scheduler:
         if (stream := self._desk.streams.get(stream_id)) is not None:
             before = stream.playout.due_at(stream.unsent_s)
             stream.sent(audio_s, now)
-            self._note(stream, now)
             self._recheck(stream, before, now)
 
     def played(self, stream_id: UtteranceId, position_s: float, now: float) -> None:
@@ -209,7 +208,6 @@ class Scheduler:
         if (stream := self._desk.streams.get(stream_id)) is not None:
             before = stream.playout.due_at(stream.unsent_s)
             stream.playout.played(position_s, now)
-            self._note(stream, now)
             self._recheck(stream, before, now)
 
     def playout(self, stream_id: UtteranceId) -> PlayoutModel | None:
@@ -288,7 +286,10 @@ class Scheduler:
 
     def _recheck(self, stream: Stream, before: float, now: float) -> None:
         """The listener will run dry sooner than was thought (as when the first sound came well within its budget): look again now."""
-        if stream.playout.due_at(stream.unsent_s) >= before - EARLIER_S:
+        after = stream.playout.due_at(stream.unsent_s)
+        if abs(after - before) > EARLIER_S:
+            self._note(stream, now)
+        if after >= before - EARLIER_S:
             return
         for job in list(stream.active.values()):
             self._desk.timers.put(job.spec.id, now)
