@@ -41,6 +41,8 @@ MAX_LEAD_MS = 4000
 """What the service may be ahead of the caller. Longer leads survive longer restarts, shorter ones waste less at a barge-in. Guess."""
 ANSWER_S = 0.25
 """After a barge-in: how long to wait for the service's word on what was heard. A healthy one answers within milliseconds."""
+RETRY_S = 0.2
+"""After a refusal that names no time: as the client's own redialling."""
 SENTENCE_END = re.compile(r"[。！？；!?\n]|\.(?=\s|$)")
 
 
@@ -124,15 +126,30 @@ class Saying:
     # ---- private ----
 
     async def _speak(self) -> None:
-        try:
-            await self._by_service()
-            is_whole = True
-        except (RealtimeError, TimeoutError) as error:
-            log.info("the service fails a caller: %s", error)
-            is_whole = False
+        is_whole = False
+        while not is_whole:
+            try:
+                await self._by_service()
+                is_whole = True
+            except (RealtimeError, TimeoutError) as error:
+                pause_s = self._worth_another_try(error)
+                log.info("the service fails a caller: %s%s", error, "" if pause_s is None else f"; again in {pause_s:.1f} s")
+                if pause_s is None:
+                    break
+                await asyncio.sleep(pause_s)
         if not is_whole:
             await self._locally()
         await self._drained()
+
+    def _worth_another_try(self, error: Exception) -> float | None:
+        """Seconds to wait before asking again: where the service refused for now, nothing was heard and the budget allows it."""
+        if not isinstance(error, RealtimeError) or not error.retryable or self._record.ttfa_ms is not None:
+            return None
+        pause_s = RETRY_S if error.retry_after_ms is None else error.retry_after_ms / 1000
+        if time.monotonic() - self._began + pause_s >= self._options.budget_s:
+            return None
+        self._utterance = None
+        return pause_s
 
     async def _by_service(self) -> None:
         """Raises what the service said, or `TimeoutError` when it delivers nothing in time."""

@@ -42,7 +42,7 @@ def _needs_espeak() -> None:
     [
         "gone before the call",
         pytest.param("accepts and says nothing", marks=pytest.mark.slow),
-        "killed in mid-sentence",
+        pytest.param("killed in mid-sentence", marks=pytest.mark.slow),
         pytest.param("stalls in mid-sentence", marks=pytest.mark.slow),
     ],
 )

@@ -112,7 +112,7 @@ async def test_a_hang_up_at_any_stage_leaves_nothing(service_url: str, make_phon
             assert call.hung_up is not None and call.hung_up.side == ("caller" if who == "the phone" else "flow"), stage
 
 
-@pytest.mark.parametrize("who", ["the phone", "we"])
+@pytest.mark.parametrize("who", ["the phone", pytest.param("we", marks=pytest.mark.slow)])
 async def test_a_hang_up_while_the_service_restarts_leaves_nothing(
     service_url: str, make_phone: MakePhone, office: OpenOffice, wire_to: Callable[[str], Any], who: str
 ) -> None:

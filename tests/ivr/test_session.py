@@ -20,6 +20,7 @@ from realtime_ivr.service import Service
 from realtime_ivr.session import Question, Session
 
 from realtime.engines.beacon.decoder import decode
+from realtime.errors import Overloaded
 from realtime.wire.events import Word
 
 FAST = Manners(speed=2.0)
@@ -101,6 +102,26 @@ async def test_a_lost_service_goes_on_behind_the_last_word_and_the_call_stays_up
         assert decode(session.call.heard / 32768, 8000) == text  # type: ignore[attr-defined]
         assert said.is_complete and session.record.prompts[0].source == "service"
     await proxy.cut()
+
+
+@pytest.mark.parametrize(("refusals", "source"), [(2, "service"), (99, "kept")])
+async def test_a_service_that_refuses_for_now_is_asked_again_within_the_budget(
+    service_url: str, fake_call: Callable[..., Any], refusals: int, source: str
+) -> None:
+    async with session_on(fake_call(), service_url, budget_s=0.5) as session:
+        service, asked = session._voices.service, [0]
+        speak = service.speak
+
+        async def busy(*arguments: Any, **options: Any) -> Any:
+            asked[0] += 1
+            if asked[0] <= refusals:
+                raise Overloaded("full", retry_after_ms=100)
+            return await speak(*arguments, **options)
+
+        service.speak = busy  # type: ignore[method-assign]
+        session._voices.prompts.put("One two.", FAST, Prompt(np.zeros(3200, np.int16), (Word(0, 8, 0.0, 400.0),)))
+        said = await session.say("One two.")
+        assert said.is_complete and said.source == source and 2 < asked[0] <= 5
 
 
 async def test_without_a_service_the_kept_prompt_is_played(fake_call: Callable[..., Any]) -> None:

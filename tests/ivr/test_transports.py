@@ -355,21 +355,24 @@ async def test_mod_audio_stream_is_served(service_url: str, replies_json: bool) 
         await transport.aclose()
 
 
-@pytest.mark.parametrize("network", ["twilio", "chan_websocket", "mod_audio_stream", "mod_audio_stream that kills", "audiosocket"])
-async def test_what_is_heard_behind_a_key_is_60_ms_at_most(service_url: str, network: str) -> None:
+NETWORKS = ("twilio", "chan_websocket", "mod_audio_stream", "mod_audio_stream that kills", "audiosocket")
+
+
+async def test_what_is_heard_behind_a_key_is_60_ms_at_most_on_every_network(service_url: str) -> None:
+    heard_ms = await asyncio.gather(*(_heard_behind_a_key(service_url, network) for network in NETWORKS))
+    assert max(heard_ms) <= 60, dict(zip(NETWORKS, heard_ms, strict=True))
+
+
+async def _heard_behind_a_key(service_url: str, network: str) -> float:
+    kinds: dict[str, Any] = {"twilio": TwilioTransport, "chan_websocket": ChanWebSocketTransport, "audiosocket": AudioSocketTransport}
     async with shop(service_url, answer="") as desk:
-        kinds = {
-            "twilio": TwilioTransport,
-            "chan_websocket": ChanWebSocketTransport,
-            "audiosocket": AudioSocketTransport,
-        }
         transport = kinds.get(network, AudioStreamTransport)("127.0.0.1", 0, desk.serve, Pacer())
         await transport.start()
         heard_ms = await (_on_audiosocket if network == "audiosocket" else _on_websocket)(transport.port, network)
         record = await desk.over()
-        assert record["prompts"][0]["interrupted_by"] == "keys"
-        assert heard_ms <= 60
+        assert record["prompts"][0]["interrupted_by"] == "keys", network
         await transport.aclose()
+        return heard_ms
 
 
 async def _on_websocket(port: int, network: str) -> float:
