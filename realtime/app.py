@@ -90,6 +90,7 @@ def build_app(settings: Settings, clock: Clock | None = None) -> Starlette:
     backstage = Backstage(
         options=lambda request, audio_format: _options(request, audio_format, limits, segmenter),
         profiles={name: profile.budget for name, profile in PROFILES.items()},
+        priorities={name: profile.priority for name, profile in PROFILES.items()},
         default_profile=DEFAULT_PROFILE,
         formats=_formats(),
         content_type=lambda audio_format: make_encoder(audio_format).content_type,

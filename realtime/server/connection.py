@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import anyio
@@ -143,6 +143,8 @@ class Connection:
 
     async def _open(self, event: wire.Open, tasks: TaskGroup) -> None:
         budget = self._terms.budget or event.budget.over(self._profile(event.budget.profile))
+        if event.priority is None:
+            event = replace(event, priority=self._gateway.back.priorities[event.budget.profile or self._gateway.back.default_profile])
         check_format(self._gateway, event.format)
         try:
             utterance = self._gateway.open(to_request(event, budget, self._api_key), event.format)

@@ -18,7 +18,7 @@ from realtime.pipeline.outputs import CancelledOut, DoneOut, Ending, FailedOut
 from realtime.pipeline.requests import Request
 from realtime.pipeline.utterance import Utterance, UtteranceOptions
 from realtime.pipeline.voices import VoiceBook
-from realtime.types import AudioFormat, Budget
+from realtime.types import AudioFormat, Budget, Priority
 
 log = logging.getLogger("realtime.utterance")
 
@@ -29,6 +29,7 @@ class Backstage:
 
     options: Callable[[Request, AudioFormat], UtteranceOptions]
     profiles: Mapping[str, Budget]
+    priorities: Mapping[str, Priority]
     default_profile: str
     formats: Mapping[str, Sequence[int]]
     content_type: Callable[[AudioFormat], str]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from realtime.pipeline import outputs as out
 from realtime.pipeline.requests import Request
-from realtime.types import Budget, UtteranceId
+from realtime.types import Budget, Priority, UtteranceId
 from realtime.wire import events as wire
 
 Told = (
@@ -29,7 +29,7 @@ def to_request(event: wire.Open, budget: Budget, api_key: str) -> Request:
         event.language,
         event.speed,
         event.emotion,
-        event.priority,
+        event.priority or Priority.NORMAL,
         budget,
         seed=event.seed,
         has_cache=event.cache,

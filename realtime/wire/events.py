@@ -91,7 +91,7 @@ class Open:
     format: Annotated[AudioFormat, option("How to write the audio")] = DEFAULT_FORMAT
     speed: Annotated[float, option("Rate of speech; 1 is the voice's own", low=0.5, high=2.0)] = 1.0
     emotion: Annotated[Emotion | None, option("How to say it")] = None
-    priority: Annotated[Priority, option("Who goes first when deadlines compete")] = Priority.NORMAL
+    priority: Annotated[Priority | None, option("Who goes first when deadlines compete; absent: the class of the budget's profile")] = None
     budget: Annotated[BudgetChoice, option("What the listener tolerates")] = BudgetChoice()
     seed: Annotated[int, option("Makes sampling repeatable", low=0, high=2**32 - 1)] = 0
     cache: Annotated[bool, option("false: neither serve this utterance from the cache of spoken segments nor keep it there")] = True

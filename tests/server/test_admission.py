@@ -84,3 +84,16 @@ async def test_without_a_fallback_for_the_first_word_the_first_engine_alone_deci
             assert (await ask(socket, "a"))["type"] == "opened"
             await until(socket, "a", "audio")
             assert (await ask(socket, "b"))["type"] == ("opened" if is_allowed else "error")
+
+
+async def test_the_profile_says_the_class_unless_the_client_does(serve: Any) -> None:
+    async with serve() as running, connect(running.ws, subprotocols=JSON) as socket:
+        seen: list[Any] = []
+        scheduler = running.service.scheduler
+        open_stream = scheduler.open_stream
+        scheduler.open_stream = lambda spec, now: (seen.append(spec.priority), open_stream(spec, now))[1]
+        for profile in ("ivr", "browser", "chatbot", "batch"):
+            assert (await ask(socket, profile, profile=profile))["type"] == "opened"
+        await send(socket, "open", "x", voice="beacon-a", budget={"profile": "batch"}, priority="interactive")
+        await until(socket, "x", "opened")
+        assert seen == ["interactive", "normal", "interactive", "batch", "interactive"]

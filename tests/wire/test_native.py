@@ -104,7 +104,7 @@ WRONG_OPTIONS: list[tuple[str, Any]] = [
     *(("format", value) for value in ({"sample_rate": True}, {"bitrate": 0}, {"codec": None}, {"sample_rate": 10**100})),
     *(("emotion", value) for value in ({"vector": [0] * 7}, {"vector": [0] * 9}, {"vector": [2] * 8}, {"vector": 1}, {"strength": 1.1})),
     *(("emotion", value) for value in ({"name": ""}, "happy", {"vector": [math.nan] * 8})),
-    *(("priority", value) for value in ("urgent", 0, None, ["normal"])),
+    *(("priority", value) for value in ("urgent", 0, ["normal"])),
     *(("budget", value) for value in ({"profile": "tv"}, {"max_lead_ms": -5}, {"sticky": 1}, {"first_audio_ms": 0}, 5)),
     *(("seed", value) for value in (-1, 2**32, 0.5, "0", None)),
     *(("cache", value) for value in (0, "true", None)),
