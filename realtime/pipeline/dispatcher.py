@@ -21,7 +21,7 @@ from realtime.pipeline.forms import has_something_to_say
 from realtime.pipeline.outputs import Underruns
 from realtime.pipeline.performer import Performer
 from realtime.pipeline.planning import Planner
-from realtime.pipeline.recall import Recall
+from realtime.pipeline.recall import Follower, Recall
 from realtime.pipeline.reports import Reports
 from realtime.pipeline.requests import Listener
 from realtime.pipeline.segment_run import SegmentRun
@@ -37,7 +37,7 @@ NOBODY_SPEAKS = {act.Reason.NO_WORKER, act.Reason.NO_ENGINE_LEFT, act.Reason.BRE
 
 # A follower whose listener has less than this left, and so much less than its leader's, is served by an engine of its own (guess: the
 # first chunk of a fallback takes less); looked at so often while there are any.
-HUNGRY_S, LOOK_S = 0.25, 0.05
+HUNGRY_S, LOOK_S = 0.25, 0.1
 HELD_S = 0.15  # of a segment that grows the emitter holds so much back for a join (80 ms), or until a frame is full (20 to 60 ms)
 
 
@@ -215,16 +215,13 @@ class Dispatcher:
         """The scheduler knows nothing of them: their listeners are owed sound all the same, and one who is about to run dry goes on
         without its leader, if that has time; if not, the scheduler sees to it."""
         for follower in self._recall.followers():
-            stream = follower.stream
-            playout, leader = (self._scheduler.playout(one.listener.id) for one in (stream, follower.leader))
+            playout = self._scheduler.playout(follower.stream.listener.id)
+            leader = self._scheduler.playout(follower.leader.listener.id)
             if playout is None or leader is None:
                 continue
             playout.expect(now)
-            others = [task.run for task in stream.tasks.values()] + list(stream.following)
-            is_next = not any(other.segment.index < follower.run.segment.index for other in others)
-            has_sound = len(follower.run.buffer) > follower.run.rate * HELD_S
             due = playout.next_deadline()
-            if is_next and not has_sound and due - now < HUNGRY_S < leader.next_deadline() - due:
+            if due - now < HUNGRY_S < leader.next_deadline() - due and _is_next(follower):
                 self._recall.leave(follower)
 
     # ---- from the pool ----
@@ -269,3 +266,10 @@ class Dispatcher:
         wake = self._next_wake()
         if wake is not None and (self._wake_at is None or wake < self._wake_at):
             self._timer.set()
+
+
+def _is_next(follower: Follower) -> bool:
+    """Nothing of its utterance is left to be sent before what it waits for."""
+    index, run = follower.run.segment.index, follower.run
+    before = [task.run for task in follower.stream.tasks.values()] + list(follower.stream.following)
+    return len(run.buffer) <= run.rate * HELD_S and not any(other.segment.index < index for other in before)
