@@ -123,9 +123,9 @@ def test_two_faults_in_a_row(second_ms: int) -> None:
 
 
 def test_when_the_last_engine_fails_the_error_says_what_was_heard() -> None:
-    faults = [Fault(FaultKind.EXCEPTION, f"u/0#{k}", float(at)) for k, at in ((1, 250), (2, 30), (3, 20))]
+    faults = [Fault(FaultKind.EXCEPTION, f"u/0#{k}", 250.0 if k == 1 else 20.0) for k in range(1, 13)]  # each try, of a race too
     _, ending, struck = speak_under(*faults)
-    assert len(struck) == 3
+    assert len(struck) >= 3
     assert isinstance(ending, FailedOut)
     assert ending.code == "engine_failed"
     assert 0 <= ending.heard_chars < len(TEXT)
