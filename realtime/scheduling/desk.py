@@ -72,10 +72,6 @@ class Desk:
             return False
         return self.breaker(engine).is_closed or engine == job.stream.spec.chain[-1]
 
-    def is_pressed(self, engine: EngineName) -> bool:
-        """True when the engine has so much to do that a race which will probably be won by the other is not worth it."""
-        return 4 * self.fleet.used(engine) > 3 * self.fleet.slots(engine)
-
     def jobs_on(self, run: Run) -> int:
         """How many jobs share the run's worker, itself included."""
         worker = self.fleet.get(run.worker_id)

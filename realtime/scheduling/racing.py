@@ -135,16 +135,13 @@ class Races:
             self._race(job, found, deadline, now)
 
     def _may_wait(self, job: JobRecord, run: Run, other: Worker, deadline: float) -> bool:
-        """A run that will surely be in time is not raced from the first moment on when that would cost too much: when the other engine
-        has begun in vain often enough for this segment; or has much to do, and would probably be in time all the same."""
-        desk, rules = self._desk, self._desk.settings.handover
-        rates, jobs = desk.rates, desk.jobs_on(run)
-        if not desk.is_pressed(other.card.engine) and job.races < rules.most_races:
-            return False
+        """A run that will surely be in time is not raced from the first moment on when the other engine would probably be in time all the
+        same, should the run fall silent; or has begun in vain often enough for this segment."""
+        rates, jobs, rules = self._desk.rates, self._desk.jobs_on(run), self._desk.settings.handover
         fastest = tuple(other.card.rates)[-1]
         needed_s = rates.first_chunk_s(other.card.id, fastest, len(other.runs) + 1) if job.races < rules.most_races else 0.0
         likely = surely_at(run, rates, jobs, rules.patience_share)
-        return surely_at(run, rates, jobs) <= deadline - rules.commit_s and likely + needed_s <= deadline - rules.commit_s
+        return max(surely_at(run, rates, jobs), likely + needed_s) <= deadline - rules.commit_s
 
     def _must_leave(self, job: JobRecord, run: Run, twin: Worker, deadline: float, now: float) -> bool:
         """Nobody but another worker of the same engine is left, which can't race: leave a run that is overdue when silence is near."""
