@@ -31,11 +31,15 @@ class Circuit:
         return was_open
 
     def bad(self, now: float) -> bool:
-        """No answer, or a probe that failed; True if that opened it."""
+        """No answer; True if that opened it. While it is open, those that were under way when it opened count no more."""
         self._failures += 1
-        if self.is_closed and self._failures < MOST_FAILURES:
+        if not self.is_closed or self._failures < MOST_FAILURES:
             return False
-        was_closed, self.is_closed = self.is_closed, False
+        self.is_closed = False
+        self.probe_at = now + self._pause_s
+        return True
+
+    def probe_failed(self, now: float) -> None:
+        """Still nobody there."""
         self.probe_at = now + self._pause_s
         self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)
-        return was_closed

@@ -93,6 +93,7 @@ class SharedCache(AbstractAsyncContextManager["SharedCache"]):
         self._settings = settings
         self._circuit = Circuit(clock.now())
         self._waiting: dict[CacheKey, list[Then]] = {}
+        self._running = 0  # look-ups, also those that nobody waits for any more
         self._unwritten: deque[tuple[CacheKey, str, SpokenSegment]] = deque()
         self._unwritten_bytes = 0
         self._turn = anyio.Event()  # something to write, or the circuit has opened or closed
@@ -130,10 +131,11 @@ class SharedCache(AbstractAsyncContextManager["SharedCache"]):
         if key in self._waiting:
             self._waiting[key].append(then)
             return True
-        if len(self._waiting) >= LOOK_UPS:
+        if self._running >= LOOK_UPS:
             metrics.shared_cache_look_ups.labels("busy").inc()
             return False
         self._waiting[key] = [then]
+        self._running += 1
         self._tasks.start_soon(self._look_up, key, levels)
         return True
 
@@ -158,6 +160,7 @@ class SharedCache(AbstractAsyncContextManager["SharedCache"]):
             try:
                 found = await self._ask(key, levels)
             finally:
+                self._running -= 1
                 race.cancel_scope.cancel()
         took_s = self._clock.now() - began
         metrics.shared_cache_seconds.observe(took_s)
@@ -209,7 +212,8 @@ class SharedCache(AbstractAsyncContextManager["SharedCache"]):
             with anyio.fail_after(PROBE_S):
                 await self._store.ping()
         except (StoreFailed, TimeoutError) as error:
-            self._failed(str(error) or f"no answer within {PROBE_S:g} s")
+            self._circuit.probe_failed(self._clock.now())
+            self._mark_away(str(error) or f"no answer within {PROBE_S:g} s")
         else:
             self._worked()
 
@@ -241,12 +245,13 @@ class SharedCache(AbstractAsyncContextManager["SharedCache"]):
             log.info("the shared cache at %s answers", self._store.place)
 
     def _failed(self, why: str) -> None:
-        is_opened = self._circuit.bad(self._clock.now())
-        if not self._circuit.is_closed:
-            metrics.shared_cache_up.labels(self._store.place).set(0)
-            self._tell_once(why)
-        if is_opened:
+        if self._circuit.bad(self._clock.now()):
+            self._mark_away(why)
             self._turn.set()
+
+    def _mark_away(self, why: str) -> None:
+        metrics.shared_cache_up.labels(self._store.place).set(0)
+        self._tell_once(why)
 
     def _tell_once(self, why: str) -> None:
         """Once per outage: what is wrong, and that speech goes on without it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from realtime.pipeline.circuit import FIRST_PAUSE_S, LONGEST_PAUSE_S, MOST_FAILURES, Circuit
 
 
@@ -33,9 +35,15 @@ def test_pauses_between_probes_double_up_to_a_bound_and_begin_anew() -> None:
     for _ in range(12):
         pauses.append(circuit.probe_at - now)
         now = circuit.probe_at
-        assert not circuit.bad(now), "it is open already"
-    assert pauses[:4] == [FIRST_PAUSE_S * 2**k for k in range(4)] and pauses[-1] == LONGEST_PAUSE_S
+        circuit.probe_failed(now)
+    assert pauses[:5] == [FIRST_PAUSE_S, *(FIRST_PAUSE_S * 2**k for k in range(4))] and pauses[-1] == LONGEST_PAUSE_S
     assert circuit.good()
     for _ in range(MOST_FAILURES):
         circuit.bad(now)
     assert circuit.probe_at - now == FIRST_PAUSE_S
+
+
+def test_many_that_fail_together_count_as_one_outage() -> None:
+    circuit = closed()
+    assert [circuit.bad(1.0 + k / 100) for k in range(40)].count(True) == 1
+    assert circuit.probe_at == pytest.approx(1.0 + (MOST_FAILURES - 1) / 100 + FIRST_PAUSE_S)
