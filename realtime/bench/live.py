@@ -55,17 +55,23 @@ class Outcome:
     kind: str
     is_admitted: bool = False
     is_refused: bool = False
-    is_whole: bool = True
+    worst_gap_ms: float = 0.0
+    switches: int = 0
     refusal_ms: float = 0.0
     first_audio_ms: float | None = None
     audio_ms: dict[str, float] = field(default_factory=dict)
     failure: str = ""
 
     @property
+    def is_whole(self) -> bool:
+        """Never interrupted."""
+        return self.worst_gap_ms == 0 and not self.failure
+
+    @property
     def is_good(self) -> bool:
         """Begun in time and never interrupted."""
         in_time = self.first_audio_ms is not None and self.first_audio_ms <= FIRST_AUDIO_MS[self.kind]
-        return in_time and self.is_whole and not self.is_refused and not self.failure
+        return in_time and self.is_whole and not self.is_refused
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,11 +106,13 @@ def _row(load: float, workers: int, outcomes: list[Outcome]) -> dict[str, Any]:
         "load": load,
         "workers": workers,
         "streams": len(outcomes),
-        "continuity": sum(o.is_whole and not o.failure for o in admitted) / max(1, len(admitted)),
+        "continuity": sum(o.is_whole for o in admitted) / max(1, len(admitted)),
         "goodput": sum(o.is_good for o in outcomes) / max(1, len(outcomes)),
         "main_engine_share": by_engine.get("beacon", 0.0) / max(1e-9, sum(by_engine.values())),
         "refused": len(refusals) / max(1, len(outcomes)),
         "failed": sum(bool(o.failure) for o in outcomes),
+        "switches": sum(o.switches for o in admitted),
+        "worst_gap_ms": max((o.worst_gap_ms for o in admitted), default=0.0),
     }
     if first:
         row["first_audio_p95_ms"] = float(np.percentile(first, 95))
@@ -154,8 +162,10 @@ async def _listen(port: int, outcome: Outcome, text: str) -> None:
                     if plays_until is None:
                         outcome.first_audio_ms = (now - asked) * 1000
                         plays_until = now + START_BUFFER_MS[outcome.kind] / 1000
-                    outcome.is_whole = outcome.is_whole and now <= plays_until
+                    outcome.worst_gap_ms = max(outcome.worst_gap_ms, (now - plays_until) * 1000)
                     plays_until = max(plays_until, now) + message["samples"] / 24000
+                elif message["type"] == "switch":
+                    outcome.switches += 1
                 elif message["type"] == "opened":
                     outcome.is_admitted = True
                 elif message["type"] == "done":

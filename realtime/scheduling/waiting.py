@@ -27,7 +27,7 @@ from realtime.types import EngineName, JobId, Priority
 CLASSES = tuple(Priority)
 NEVER = float("inf")
 TICK_S = 0.001  # the soonest that it is worth looking again
-SURELY = 3.0  # standard deviations: one newcomer in a thousand finds no slot although it was promised one
+SURELY = 2.0  # standard deviations of a Poisson count; runs end more regularly than that (3 refused more and kept no more)
 LEAST_FOR_RESERVE = 4  # slots that an engine must have for some to be kept free
 
 
