@@ -21,7 +21,7 @@ from realtime.scheduling.playout import Continuity, PlayoutModel
 from realtime.scheduling.racing import Races
 from realtime.scheduling.streams import JobEvent, JobRecord, JobState, Stream
 from realtime.scheduling.waiting import WaitingRoom
-from realtime.types import EngineName, JobId, UtteranceId, WorkerId
+from realtime.types import EngineName, JobId, Priority, UtteranceId, WorkerId
 
 __all__ = [
     "Admitted",
@@ -39,6 +39,9 @@ __all__ = [
 
 STAND_IN_SHARE = 0.6  # of a stand-in's throughput that utterances may be admitted on; the rest is for handovers (from the simulation)
 EARLIER_S = 0.005  # a deadline that moved less than this needs no new look
+LONGEST_WAIT_S = {Priority.INTERACTIVE: 2.0, Priority.NORMAL: 2.0, Priority.BATCH: 0.0}
+"""How much of its first-audio budget a newcomer may count on at the gate: who can wait a minute must not get in where calls are turned
+away, and take their place a minute later (guess)."""
 MEAN_STREAM_S = 8.0  # length of an utterance until some have ended (guess)
 MEAN_SEGMENT_S = 3.0  # length of a segment until some were submitted (guess)
 FOLLOW = 0.05  # weight of one utterance in the mean
@@ -268,11 +271,13 @@ class Scheduler:
         load = Load(len(desk.streams), len(desk.jobs), supply, mean_stream_s=self._mean_stream_s)
         if supply <= 0 or not desk.streams:
             return load
-        first_audio_s = spec.budget.first_audio_ms / 1000
+        first_audio_s = min(spec.budget.first_audio_ms / 1000, LONGEST_WAIT_S[spec.priority])
         begins = now + first_audio_s
         new = (begins, begins + (spec.expected_s or self._mean_length_s))
-        late_s = most_late(self._ledger.shared_with(usable), new, now, HEADROOM[spec.priority] * supply)
-        return replace(load, late_s=late_s, slot_late_s=self._room.late_s(usable, first_audio_s, self._mean_segment_s, now))
+        share = HEADROOM[spec.priority]
+        late_s = most_late(self._ledger.shared_with(usable), new, now, share * supply)
+        kept = HEADROOM[Priority.INTERACTIVE] - share
+        return replace(load, late_s=late_s, slot_late_s=self._room.late_s(usable, first_audio_s, self._mean_segment_s, kept, now))
 
     def _note(self, stream: Stream, now: float) -> None:
         """Keep the ledger up to date with what a stream is owed."""

@@ -43,8 +43,9 @@ class WaitingRoom:
         """Segments in the engine's queues."""
         return sum(len(queue) for queue in self._queues.get(engine, {}).values())
 
-    def late_s(self, engines: list[EngineName], first_audio_s: float, segment_s: float, now: float) -> float:
-        """By how much a new utterance would get a slot too late for its first sound; 0 when it should be in time.
+    def late_s(self, engines: list[EngineName], first_audio_s: float, segment_s: float, kept: float, now: float) -> float:
+        """By how much a new utterance would get a slot too late for its first sound; 0 when it should be in time. `kept` is the share of
+        all slots that it must leave to higher classes.
 
         Either a slot is free, beyond those that others wait for who come before it; or so many are expected to become free in time, runs
         ending at random at the rate at which the engines work, that `SURELY` deviations fewer would still do.
@@ -53,7 +54,7 @@ class WaitingRoom:
         free, ending, per_s = 0, 0.0, 0.0
         for engine in engines:
             slots = desk.fleet.slots(engine)
-            free += max(0, desk.fleet.free(engine) - self._reserved(engine))
+            free += max(0, desk.fleet.free(engine) - self._reserved(engine) - round(kept * slots))
             rate = (desk.fleet.supply(engine, now) or (0.0,))[-1] * desk.fleet.used(engine) / max(1, slots) / segment_s
             ending += rate * max(0.0, first_audio_s - desk.rates.first_chunk_p99_s(engine) - desk.settings.handover.margin_s)
             per_s += rate
