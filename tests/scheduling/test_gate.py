@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from realtime.scheduling.actions import Reason
+from realtime.scheduling.actions import Dispatch, Reason
 from realtime.scheduling.cards import LevelRate, WorkerCard
 from realtime.scheduling.desk import SchedulerSettings
 from realtime.scheduling.scheduler import Admitted, Refused, StreamSpec
@@ -76,10 +76,12 @@ def test_a_last_resort_of_three_only_rescues_unless_told_otherwise(bench, may_be
     fresh.worker("first", capacity=1, rtf=0.5)
     fresh.worker("second", capacity=1, rtf=0.5)
     fresh.worker("third", capacity=4, rtf=0.1, first=0.03)
-    for name in "ab":
+    for name, engine in (("a", "first"), ("b", "second")):
         fresh.open(name, chain, Priority.INTERACTIVE, first_audio_ms=800)
-        fresh.submit(0, name, seconds=12.0)
-        fresh.advance(0.7)
+        job = fresh.submit(0, name, seconds=12.0)
+        given = [action.engine for action in fresh.advance(0.6) if isinstance(action, Dispatch)]
+        assert given == [engine]
+        fresh.sound(job, engine, 6.0, sent_s=6.0)
     assert isinstance(fresh.open("c", chain, Priority.INTERACTIVE, first_audio_ms=800), expected)
 
 
