@@ -38,7 +38,8 @@ class Request:
 def add(request: Request, models_dir: Path, voices_dir: Path, model: str = "", report: Any = None) -> dict[str, Any]:
     """Enrol a voice and write its pack; an older one of the name is replaced -> what was made, for the command to show.
 
-    `report` is called with the name of each step. Raises `BadOption` for clips and arguments that can't work, `ModelMissing` for files.
+    `report` is called with the name of each step. Raises `BadOption` for clips and arguments that can't work, `ModelMissing` for files,
+    `OSError` where the pack can't be written.
     """
     path = voice_pack.path_in(voices_dir, request.name)
     if not 0.5 <= request.prompt_s <= MAX_PROMPT_S:
@@ -48,6 +49,7 @@ def add(request: Request, models_dir: Path, voices_dir: Path, model: str = "", r
     clip = clips.read(request.clip)
     emotion_clips = {name: clips.read(p) for name, p in request.emotions.items()}
     folders, revision, ignored = _checkpoint(request, models_dir, model)
+    voices_dir.mkdir(parents=True, exist_ok=True)  # before the work: a place that can't be written is found out now
 
     from realtime.engines.indextts2.checkpoint.enrol import Enrolment, enrol  # torch, needed here only
     from realtime.engines.indextts2.checkpoint.load import Checkpoint
@@ -64,7 +66,6 @@ def add(request: Request, models_dir: Path, voices_dir: Path, model: str = "", r
     )
     parts = Checkpoint(folders[0], folders[1:], ignored)
     pack = enrol(parts, Enrolment(about, clip, emotion_clips, weights, request.prompt_s), report or (lambda step: None))
-    voices_dir.mkdir(parents=True, exist_ok=True)
     voice_pack.write(pack, path)
     notices = [*clip.notices, *(f"emotion {name}: {text}" for name, c in emotion_clips.items() for text in c.notices)]
     return {"path": str(path), "notices": notices, **described(pack, path)}

@@ -179,6 +179,14 @@ class TestCommand:
         assert self.run(home, "add", "lin", str(home / "lin.wav"), "--i-have-consent") == 1
         assert "gone: not there. Give their folder(s) with --checkpoint" in capsys.readouterr().err
 
+    def test_a_place_that_can_not_be_written_is_said_before_the_work(
+        self, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (home / "voices").write_text("a file")
+        monkeypatch.setattr("realtime.engines.indextts2.checkpoint.enrol.enrol", lambda *given: pytest.fail("worked"))
+        assert self.run(home, "add", "lin", str(home / "lin.wav"), "--i-have-consent") == 1
+        assert f"realtime voices: {home / 'voices'}: " in capsys.readouterr().err
+
     def test_a_broken_pack_is_listed_with_its_error(self, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (home / "voices").mkdir()
         (home / "voices" / "old.voice.safetensors").write_bytes(b"nothing")
