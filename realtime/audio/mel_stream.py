@@ -1,6 +1,6 @@
 """Log-mel rows of a sound that grows and may be cut back, so that the aligner need not go through all of it at once.
 
-Whole seconds are described as soon as they can no longer change, about 0.7 ms of CPU each; the rest when it is asked for.
+Whole seconds are described as soon as they can no longer change, about 1 ms of CPU each; the rest when it is asked for.
 """
 
 from __future__ import annotations

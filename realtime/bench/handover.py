@@ -77,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--faults", type=int, default=None, help="faults to inject (default 10000, with --quick 400)")
     parser.add_argument("--processes", type=int, default=None, metavar="N", help="utterances on real worker processes (default 40)")
     parser.add_argument("--show", type=int, default=0, metavar="N", help="print the first N utterances that came back wrong")
+    parser.add_argument("--sambert", metavar="DIR", default=None, help="folder of exported Sambert voices, to cross them with espeak's")
     parser.add_argument("--quick", action="store_true")
 
 
@@ -93,6 +94,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for line in score.trouble[: args.show]:
         print(line)
     speech = handover_speech.measure(args.seed, 200 if args.quick else 3000)
+    for line in speech.pop("speech_trouble")[: args.show]:
+        print(line)
+    if args.sambert:
+        crossed = handover_speech.measure(args.seed, 100 if args.quick else 1000, args.sambert)
+        speech |= {f"sambert_{key}": value for key, value in crossed.items() if key != "speech_trouble"}
     from realtime.bench import handover_processes  # it builds on this module
 
     count = (8 if args.quick else 40) if args.processes is None else args.processes

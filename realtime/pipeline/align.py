@@ -33,6 +33,7 @@ CEPSTRA = 13
 LOUDNESS_SHARE = 0.5  # weight of coefficient 0: loudness is what engines differ in most
 SLOPE_FRAMES = 2  # over which slopes are taken, to either side
 TURN, TURN_IN_SILENCE = 2.0, 0.3  # cost of not moving, or of two columns at once; frames of the same sound are 3 apart, of others 5 to 6
+SHORT_ROWS = 80  # of less sound than this the mean and deviation are rough and matches come by chance: leaving the pace costs more
 SILENT_NATS = 9.0  # a frame 39 dB below the loudest is silence
 TEMPI, TEMPO_SPAN = 9, 2.0  # tried, and over how many deviations to either side of what is expected
 TEMPO_WEIGHT = 24.0  # cost of a tempo that is one deviation off, times two
@@ -40,6 +41,7 @@ BAND_S = 1.2  # to either side of the diagonal: pauses that only one of the two 
 FINE_S = 2.5  # of the sound's end that is warped at full resolution
 NAT = 4.0  # neighbouring frames are not independent: so much cost is one nat (calibrated: 9 of 10 places lie within the stated doubt)
 LEAST_ROWS = 20  # for a mean and a deviation
+ROWS_AT_ONCE = 64  # of a matrix product, of which only a band is used: fewer cost calls, more waste products (measured)
 BEYOND = np.float32(1e7)  # cost of a cell outside
 
 UNKNOWN_TEMPO = 0.2
@@ -86,34 +88,38 @@ def align(sound: Matrix, reference: Matrix, tempo: float = 1.0, tempo_doubt: flo
     `tempo`: reference time per sound time as far as it is known, `tempo_doubt` the deviation of its logarithm. Nothing that sounds ends
     at the beginning.
     """
-    heard, known = _Described(sound), _Described(reference)
+    heard, known = _Described.of(sound), _Described.of(reference)
     if len(sound) < 2 or len(reference) < 2 or not heard.loud.any():
         return Alignment(0.0, 0.0, tempo)
     tempi = tempo * np.exp(np.linspace(-TEMPO_SPAN * tempo_doubt, TEMPO_SPAN * tempo_doubt, TEMPI))
-    paces = [known.at_tempo(float(one), len(sound)) for one in tempi]
-    coarse = _Warp([heard.halved()] * TEMPI, [pace.halved() for pace in paces])
-    paths = coarse.forward()
+    halved = known.halved()
+    turn = TURN * max(1.0, SHORT_ROWS / len(sound))
+    paths = _Warp(heard.halved(), [halved.at_tempo(float(one), len(sound) // 2) for one in tempi], turn).forward()
     ends = 2 * paths[-1].min(axis=1) + TEMPO_WEIGHT / 2 * np.square(np.log(tempi / tempo) / max(tempo_doubt, 1e-3))
     best = int(ends.argmin())
-    return _placed(heard, paces[best], paths[:, best], float(tempi[best]))
+    return _placed(heard, known.at_tempo(float(tempi[best]), len(sound)), paths[:, best], float(tempi[best]), turn)
 
 
 class _Described:
     """A sound's or a reference's rows as the warp wants them: `rows` [n, 2 * CEPSTRA], and which of them are `loud`."""
 
-    __slots__ = ("_cepstra", "loud", "rows")
+    __slots__ = ("_cepstra", "_slope", "loud", "rows")
 
-    def __init__(self, mels: Matrix) -> None:
-        self._cepstra = mfcc(mels, count=CEPSTRA)
+    def __init__(self, cepstra: Matrix, loud: Mask, slope: int = SLOPE_FRAMES, known: int | None = None) -> None:
+        self._cepstra, self.loud, self._slope = cepstra, loud, slope
+        self.rows = _normal(cepstra, len(cepstra) if known is None else known, slope)
+
+    @classmethod
+    def of(cls, mels: Matrix) -> _Described:
+        """From log-mel rows."""
         power = np.log(np.exp(mels).sum(axis=1) + 1e-9)
-        self.loud: Mask = np.greater(power, power.max(initial=-np.inf) - SILENT_NATS, dtype=np.bool_)
-        self.rows = _normal(self._cepstra, len(mels)) if len(mels) else np.zeros((0, 2 * CEPSTRA), np.float32)
+        return cls(mfcc(mels, count=CEPSTRA), np.greater(power, power.max(initial=-np.inf) - SILENT_NATS, dtype=np.bool_))
 
     def halved(self) -> _Described:
         """At half the rate; an odd last row is left out."""
-        even = len(self.rows) // 2 * 2
-        rows = (self.rows[:even:2] + self.rows[1:even:2]) / 2
-        return self._of(rows, self.loud[:even:2] | self.loud[1:even:2])
+        even = len(self.loud) // 2 * 2
+        cepstra = (self._cepstra[:even:2] + self._cepstra[1:even:2]) * np.float32(0.5)
+        return _Described(cepstra, self.loud[:even:2] | self.loud[1:even:2], self._slope // 2)
 
     def at_tempo(self, tempo: float, known: int) -> _Described:
         """With a row for each `tempo` rows, normalised by what the first `known` of these hold: what the sound can have said."""
@@ -122,40 +128,32 @@ class _Described:
         low = at.astype(np.int64)
         part = (at - low)[:, None].astype(np.float32)
         cepstra = self._cepstra[low] * (1 - part) + self._cepstra[np.minimum(low + 1, len(self._cepstra) - 1)] * part
-        return self._of(_normal(cepstra, max(LEAST_ROWS, known)), self.loud[low])
-
-    def tail(self, first: int) -> _Described:
-        """From row `first` on."""
-        return self._of(self.rows[first:], self.loud[first:])
-
-    @staticmethod
-    def _of(rows: Matrix, loud: Mask) -> _Described:
-        made = _Described.__new__(_Described)
-        made._cepstra, made.rows, made.loud = rows, rows, loud
-        return made
+        return _Described(cepstra, self.loud[low], self._slope, max(LEAST_ROWS, known))
 
 
-def _normal(cepstra: Matrix, known: int) -> Matrix:
+def _normal(cepstra: Matrix, known: int, slope: int) -> Matrix:
     """Cepstra and their slopes, by mean and deviation of the louder of the first `known` rows."""
     part = cepstra[:known]
-    louder = part[part[:, 0] > np.quantile(part[:, 0], 0.3)] if len(part) > LEAST_ROWS // 4 else part
-    louder = louder if len(louder) else part
-    scaled = (cepstra - louder.mean(axis=0)) / np.maximum(louder.std(axis=0), 1e-3)
-    padded = np.pad(scaled, ((SLOPE_FRAMES, SLOPE_FRAMES), (0, 0)), mode="edge")
-    slopes = (padded[2 * SLOPE_FRAMES :] - padded[: -2 * SLOPE_FRAMES]) / 2
-    scaled[:, 0] *= LOUDNESS_SHARE
-    return np.concatenate([scaled, slopes], axis=1).astype(np.float32)
+    if len(part) > LEAST_ROWS // 4:
+        quiet = np.partition(part[:, 0], len(part) * 3 // 10)[len(part) * 3 // 10]
+        part = part[part[:, 0] > quiet] if (part[:, 0] > quiet).any() else part
+    scaled = (cepstra - part.mean(axis=0)) / np.maximum(part.std(axis=0), 1e-3) if len(part) else cepstra
+    padded = np.pad(scaled, ((slope, slope), (0, 0)), mode="edge") if len(scaled) else np.zeros((2 * slope, CEPSTRA), np.float32)
+    rows = np.empty((len(scaled), 2 * CEPSTRA), np.float32)
+    rows[:, :CEPSTRA], rows[:, CEPSTRA:] = scaled, (padded[2 * slope :] - padded[: len(padded) - 2 * slope]) / 2
+    rows[:, 0] *= LOUDNESS_SHARE
+    return rows
 
 
-def _placed(heard: _Described, pace: _Described, coarse: Matrix, tempo: float) -> Alignment:
+def _placed(heard: _Described, pace: _Described, coarse: Matrix, tempo: float, turn: float) -> Alignment:
     """The end of the sound at full resolution, beginning where the coarse paths [rows / 2, band] stood."""
     rows = len(heard.rows)
     begun = max(0, rows // 2 - round(FINE_S / HOP_S / 2))  # coarse rows that are taken as they are
     first, half = 2 * begun, coarse.shape[1] - 1
-    warp = _Warp([heard.tail(first)], [pace], first, half)
+    warp = _Warp(heard, [pace], turn, first, half)
     paths = warp.forward(_refined(coarse[begun - 1]) if begun else None)[:, 0]
     through = paths + warp.backward()
-    likely = np.exp((through.min(axis=1, keepdims=True) - through) / NAT)
+    likely = np.exp((through.min(axis=1, keepdims=True) - through) / (NAT * turn / TURN))
     likely /= likely.sum(axis=1, keepdims=True)
     total = np.cumsum(likely[-1])
     low, mid, high = (rows - half + int(np.searchsorted(total, share)) for share in (0.05, 0.5, 0.95))
@@ -176,14 +174,16 @@ def _refined(row: Matrix) -> Matrix:
 
 
 class _Warp:
-    """Sounds against references of one length of band: cell k of row i is column `first` + i + k - half of the reference."""
+    """A sound from row `first` on against references: cell k of row i is column i + k - half of the reference, rows counted from 0."""
 
-    def __init__(self, sounds: list[_Described], references: list[_Described], first: int = 0, half: int = 0) -> None:
+    def __init__(self, sound: _Described, references: list[_Described], turn: float, first: int = 0, half: int = 0) -> None:
         self.half = half or round(BAND_S / HOP_S / 2)
-        pairs = list(zip(sounds, references, strict=True))
-        self._distance = np.stack([_distances(sound.rows, reference.rows, first, self.half) for sound, reference in pairs], axis=1)
-        self._stay = np.where(sounds[0].loud, TURN, TURN_IN_SILENCE).astype(np.float32)
-        self._skip = np.stack([_skips(reference.loud, len(sounds[0].rows), first, self.half) for reference in references], axis=1)
+        rows, loud = sound.rows[first:], sound.loud[first:]
+        self._distance = np.stack([_distances(rows, reference.rows, first, self.half) for reference in references], axis=1)
+        self._turn = turn
+        self._stay = np.where(loud, turn, TURN_IN_SILENCE).astype(np.float32)
+        turns = [np.where(reference.loud, turn, TURN_IN_SILENCE).astype(np.float32) for reference in references]
+        self._skip = np.stack([_in_band(costs, len(rows), first, self.half) for costs in turns], axis=1)
 
     def forward(self, start: Matrix | None = None) -> Matrix:
         """Cost of the best path to each cell, [rows, references, band]. `start`: costs of the row before, [references, band + 2]."""
@@ -194,7 +194,7 @@ class _Warp:
         for i in range(rows):
             if i == 0 and start is None:
                 np.copyto(begin, BEYOND)
-                begin[:, self.half :] = TURN * np.arange(width - self.half)
+                begin[:, self.half :] = self._turn * np.arange(width - self.half)
             else:
                 before = start if i == 0 and start is not None else row
                 np.add(before[:, 2:], self._stay[i], out=begin)
@@ -220,25 +220,31 @@ class _Warp:
 
 
 def _distances(sound: Matrix, reference: Matrix, first: int, half: int) -> Matrix:
-    """Euclidean, [rows, 2 half + 1]; `BEYOND` off the reference's ends. One matrix product, then its diagonals as a view."""
+    """Euclidean, [rows, 2 half + 1]; `BEYOND` off the reference's ends. Matrix products of some rows each, then their diagonals."""
     rows = len(sound)
-    near, inside = np.zeros((rows + 2 * half, reference.shape[1]), np.float32), np.zeros(rows + 2 * half, np.bool_)
+    near = np.zeros((rows + 2 * half, reference.shape[1]), np.float32)
+    near_squares = np.full(rows + 2 * half, BEYOND * BEYOND, np.float32)
     low, high = max(0, first - half), min(len(reference), first + rows + half)
     if low < high:
         part = slice(low - first + half, high - first + half)
-        near[part], inside[part] = reference[low:high], True
-    squares = np.square(near).sum(axis=1)[None, :] + np.square(sound).sum(axis=1)[:, None] - 2 * (sound @ near.T)
-    squares[:, ~inside] = BEYOND * BEYOND
-    return np.sqrt(np.maximum(_diagonals(squares, half), 0.0))
+        near[part] = reference[low:high]
+        near_squares[part] = np.square(reference[low:high]).sum(axis=1)
+    squares = np.square(sound).sum(axis=1)
+    found = np.empty((rows, 2 * half + 1), np.float32)
+    for at in range(0, rows, ROWS_AT_ONCE):
+        some = slice(at, min(rows, at + ROWS_AT_ONCE))
+        window = slice(at, some.stop + 2 * half)
+        found[some] = _diagonals(near_squares[window] + squares[some, None] - 2 * (sound[some] @ near[window].T), half)
+    return np.asarray(np.sqrt(np.maximum(found, 0.0, out=found), out=found))
 
 
-def _skips(loud: Mask, rows: int, first: int, half: int) -> Matrix:
-    """What passing over a column costs, [rows, 2 half + 1]; silence of the reference may be left out."""
-    costs = np.full(rows + 2 * half, TURN, np.float32)
-    low, high = max(0, first - half), min(len(loud), first + rows + half)
+def _in_band(columns: Matrix, rows: int, first: int, half: int) -> Matrix:
+    """A value for each column, as cells of the band [rows, 2 half + 1]; off the ends the cells are `BEYOND` anyway."""
+    near = np.zeros(rows + 2 * half, np.float32)
+    low, high = max(0, first - half), min(len(columns), first + rows + half)
     if low < high:
-        costs[low - first + half : high - first + half] = np.where(loud[low:high], TURN, TURN_IN_SILENCE)
-    return np.lib.stride_tricks.sliding_window_view(costs, 2 * half + 1)[:rows]
+        near[low - first + half : high - first + half] = columns[low:high]
+    return np.lib.stride_tricks.sliding_window_view(near, 2 * half + 1)[:rows]
 
 
 def _diagonals(square: Matrix, half: int) -> Matrix:

@@ -26,6 +26,9 @@ MOST_GIVEN_UP_S = 0.8
 GIVING_UP = 0.03
 """Seconds of doubt that a second less of the old voice is worth (guess): of places equally sure the latest is taken."""
 
+RIPE_S, UNRIPE = 0.2, 0.25
+"""A word of which less than `RIPE_S` was said may be the end of the one before, drawn out: so much doubt per missing second (guess)."""
+
 INSIDE_A_WORD_S = 0.15
 """Doubt that a cut inside a word is charged on top: its sounds can't be placed as its beginning can, and the change of voice is heard."""
 
@@ -103,7 +106,8 @@ def _surest_cut(run: SegmentRun, plan: SpeechPlan, found: Alignment) -> _Cut:
     for word in plan.words:
         crossing = found.crossing(plan.times_s[word.start])
         if crossing is not None and first_s <= crossing.at_s <= end_s:
-            harm_s = crossing.doubt_s + GIVING_UP * (end_s - crossing.at_s)
+            said_s = end_s - crossing.at_s
+            harm_s = crossing.doubt_s + GIVING_UP * said_s + UNRIPE * max(0.0, RIPE_S - said_s)
             best = min(best, _Cut(word.start, crossing.at_s, 0.0, harm_s), key=lambda cut: cut.harm_s)
     return best
 
