@@ -22,8 +22,8 @@ from websockets.asyncio.client import connect
 
 from realtime.bench.processes import service
 
-# A worker of the main engine makes 1 / RTF seconds of sound per second in all, its jobs taking turns; the stand-in is one worker.
-MAIN_RTF, SPARE_RTF, CAPACITY = 0.25, 0.05, 4
+# The jobs of a worker take turns, and beginning one holds up the others: it makes `_per_worker` seconds of sound per second in all.
+MAIN_RTF, MAIN_FIRST_S, SPARE_RTF, SPARE_FIRST_S, CAPACITY = 0.25, 0.15, 0.05, 0.03, 4
 CONFIG = """
 chain = ["beacon", "spare"]
 [server]
@@ -34,10 +34,10 @@ max_mb = 0
 level = "ERROR"
 [engines.beacon]
 workers = {workers}
-options = {{ rate_factor = {main_rtf}, first_chunk_ms = 150.0, capacity = {capacity} }}
+options = {{ rate_factor = {main_rtf}, first_chunk_ms = {main_first_ms}, capacity = {capacity} }}
 [engines.spare]
 factory = "beacon"
-options = {{ name = "spare", rate_factor = {spare_rtf}, first_chunk_ms = 30.0, capacity = {capacity} }}
+options = {{ name = "spare", rate_factor = {spare_rtf}, first_chunk_ms = {spare_first_ms}, capacity = {capacity} }}
 """
 KINDS = {"ivr": 0.4, "chatbot": 0.4, "batch": 0.2}
 PRIORITIES = {"ivr": "interactive", "chatbot": "interactive", "batch": "batch"}
@@ -45,6 +45,7 @@ FIRST_AUDIO_MS = {"ivr": 800, "chatbot": 1200, "batch": 60_000}
 START_BUFFER_MS = {"ivr": 100, "chatbot": 100, "batch": 3000}
 MEAN_CHARACTERS = 60
 CHARACTERS_PER_S = 15.625
+SEGMENT_CHARACTERS = 15
 STEPS = 100  # of the progress bar
 
 
@@ -84,7 +85,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure and print."""
     console = Console(stderr=True)
-    config = CONFIG.format(workers=options.workers, main_rtf=MAIN_RTF, spare_rtf=SPARE_RTF, capacity=CAPACITY)
+    config = CONFIG.format(
+        workers=options.workers,
+        main_rtf=MAIN_RTF,
+        main_first_ms=1000 * MAIN_FIRST_S,
+        spare_rtf=SPARE_RTF,
+        spare_first_ms=1000 * SPARE_FIRST_S,
+        capacity=CAPACITY,
+    )
     rows = []
     for load in (float(word) for word in options.loads.split(",")):
         with console.status(f"load {load:g}x: starting"), service(config) as (port, _):
@@ -113,6 +121,7 @@ def _row(load: float, workers: int, outcomes: list[Outcome]) -> dict[str, Any]:
         "failed": sum(bool(o.failure) for o in outcomes),
         "switches": sum(o.switches for o in admitted),
         "worst_gap_ms": max((o.worst_gap_ms for o in admitted), default=0.0),
+        "served_at_most": min(1.0, (1 + _per_worker(SPARE_RTF, SPARE_FIRST_S) / (workers * _per_worker(MAIN_RTF, MAIN_FIRST_S))) / load),
     }
     if first:
         row["first_audio_p95_ms"] = float(np.percentile(first, 95))
@@ -123,7 +132,7 @@ def _row(load: float, workers: int, outcomes: list[Outcome]) -> dict[str, Any]:
 
 async def _offer(port: int, load: float, options: argparse.Namespace, console: Console) -> list[Outcome]:
     dice = random.Random(options.seed)
-    per_second = load * options.workers / MAIN_RTF / (MEAN_CHARACTERS / CHARACTERS_PER_S)
+    per_second = load * options.workers * _per_worker(MAIN_RTF, MAIN_FIRST_S) / (MEAN_CHARACTERS / CHARACTERS_PER_S)
     outcomes: list[Outcome] = []
     begin = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
@@ -137,10 +146,15 @@ async def _offer(port: int, load: float, options: argparse.Namespace, console: C
     return outcomes
 
 
+def _per_worker(rtf: float, first_s: float) -> float:
+    """Seconds of sound per second of one worker."""
+    return 1 / (rtf + first_s / (SEGMENT_CHARACTERS / CHARACTERS_PER_S))
+
+
 def _text(dice: random.Random) -> str:
     count = max(8, int(dice.expovariate(1 / MEAN_CHARACTERS)))
     chars = [chr(dice.randrange(0x4E00, 0x9000)) for _ in range(min(count, 300))]
-    for at in range(14, len(chars), 15):
+    for at in range(SEGMENT_CHARACTERS - 1, len(chars), SEGMENT_CHARACTERS):
         chars[at] = "。"
     return "".join(chars)
 

@@ -24,6 +24,8 @@ PRIOR_SPREAD = 1.5  # p99 over warm-up measurement, before there are samples (gu
 ENOUGH = 20  # samples from which on the measured quantile is believed
 KEEPS_UP = 0.8  # RTF up to which a run outpaces its listener although its chunks come unevenly (from `realtime bench schedule`)
 CHUNK_S = 0.3  # length of a chunk before one was seen (guess)
+SEGMENT_S, LEAST_SEGMENT_S = 3.0, 0.5  # length of a segment: until some were seen; the least reckoned with (guesses)
+FOLLOW_SEGMENTS = 0.02  # weight of one segment in the mean
 CROWDING_LIMIT = 2.0  # above this the samples say that the machine is ill, not that batching is dear
 
 
@@ -84,6 +86,7 @@ class RateBook:
         self._prices: dict[tuple[EngineName, str], _Prices] = {}
         self._engines: dict[WorkerId, EngineName] = {}
         self._habits: dict[EngineName, _Habits] = {}
+        self.segment_s = SEGMENT_S
 
     def add(self, card: WorkerCard) -> None:
         """Take over what a worker measured at warm-up."""
@@ -164,16 +167,28 @@ class RateBook:
         """RTF up to which workers of the engine should be filled. Of one that others fall back on, a late chunk must keep up as well."""
         return min(KEEPS_UP, 1 / self.lateness(engine)) if is_stand_in else KEEPS_UP
 
+    def saw_segment(self, expected_s: float) -> None:
+        """A segment so long is to be spoken."""
+        self.segment_s += FOLLOW_SEGMENTS * (max(LEAST_SEGMENT_S, expected_s) - self.segment_s)
+
+    def whole_rtf(self, worker_id: WorkerId, level: str, jobs: float) -> float:
+        """Seconds of work per second of sound over a segment of the usual length, its first chunk included: the shorter segments are,
+        the more of the time goes into beginning them."""
+        engine = self._engines.get(worker_id)
+        first_sound_s = min(self._habits[engine].chunk_s, self.segment_s) if engine else 0.0
+        rest_s = self.segment_s - first_sound_s
+        return (self.first_chunk_s(worker_id, level, jobs) + rest_s * self.rtf(worker_id, level, jobs)) / self.segment_s
+
     def useful_jobs(self, card: WorkerCard, level: str, limit: float) -> int:
         """How many jobs the worker can carry at that level with each at an RTF of `limit` at most; 1 if none."""
-        solo, crowding = self._paces[card.id, level].rtf, self._price(card.id, level).crowding
-        if solo <= 0 or crowding <= 0:
+        alone, together = self.whole_rtf(card.id, level, 1), self.whole_rtf(card.id, level, 2)  # it grows linearly
+        if alone <= 0 or together <= alone:
             return card.capacity
-        return max(1, min(card.capacity, 1 + int((limit / solo - 1) / crowding + 1e-6)))
+        return max(1, min(card.capacity, 1 + int((limit - alone) / (together - alone) + 1e-6)))
 
     def throughput(self, card: WorkerCard, level: str, jobs: int) -> float:
         """Seconds of sound per second that the worker yields at that level with so many jobs."""
-        return jobs / max(self.rtf(card.id, level, jobs), 1e-6)
+        return jobs / max(self.whole_rtf(card.id, level, jobs), 1e-6)
 
     def _pace(self, worker_id: WorkerId, level: str) -> _Pace:
         """Of a worker that is gone (a run of it may still be judged): as fast as speech."""

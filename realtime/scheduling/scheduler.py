@@ -43,7 +43,6 @@ LONGEST_WAIT_S = {Priority.INTERACTIVE: 2.0, Priority.NORMAL: 2.0, Priority.BATC
 """How much of its first-audio budget a newcomer may count on at the gate: who can wait a minute must not get in where calls are turned
 away, and take their place a minute later (guess)."""
 MEAN_STREAM_S = 8.0  # length of an utterance until some have ended (guess)
-MEAN_SEGMENT_S = 3.0  # length of a segment until some were submitted (guess)
 FOLLOW = 0.05  # weight of one utterance in the mean
 
 
@@ -77,7 +76,6 @@ class Scheduler:
         self._ledger = Ledger()
         self._mean_stream_s = MEAN_STREAM_S
         self._mean_length_s = MEAN_STREAM_S
-        self._mean_segment_s = MEAN_SEGMENT_S
 
     def __repr__(self) -> str:
         desk, fleet = self._desk, self._desk.fleet
@@ -157,7 +155,7 @@ class Scheduler:
         record = self._desk.jobs[job.id] = JobRecord(job, stream)
         first = stream.queue[0] if stream.queue else None
         stream.enqueue(record)
-        self._mean_segment_s += FOLLOW * (job.expected_s - self._mean_segment_s)
+        self._desk.rates.saw_segment(job.expected_s)
         self._note(stream, now)
         if stream.queue[0] is not first:
             if first is not None:
@@ -277,13 +275,13 @@ class Scheduler:
         share = HEADROOM[spec.priority]
         late_s = most_late(self._ledger.shared_with(usable), new, now, share * supply)
         kept = HEADROOM[Priority.INTERACTIVE] - share
-        return replace(load, late_s=late_s, slot_late_s=self._room.late_s(usable, first_audio_s, self._mean_segment_s, kept, now))
+        return replace(load, late_s=late_s, slot_late_s=self._room.late_s(usable, first_audio_s, desk.rates.segment_s, kept, now))
 
     def _note(self, stream: Stream, now: float) -> None:
         """Keep the ledger up to date with what a stream is owed."""
         if stream.spec.id not in self._desk.streams:
             return
-        hoped_s = 0.0 if stream.is_ended else max(self._mean_segment_s, self._mean_length_s - stream.given_s)
+        hoped_s = 0.0 if stream.is_ended else max(self._desk.rates.segment_s, self._mean_length_s - stream.given_s)
         begins = stream.playout.due_at(stream.unsent_s) if stream.is_owed else float("inf")
         if not stream.given_s:
             begins = now + stream.spec.budget.first_audio_ms / 1000

@@ -38,7 +38,7 @@ def utterance(dice: random.Random, at: float, first_audio_s: float) -> Offer:
 def test_a_main_engine_that_keeps_up_speaks_every_word(seed: int) -> None:
     """Whatever the stand-in needs for its first sound, a tenth of the main engine's or ten times as much."""
     dice = random.Random(seed)
-    main = LevelRate(dice.uniform(0.1, 0.6), dice.uniform(0.02, 0.5), 0.3)
+    main = LevelRate(dice.uniform(0.1, 0.5), dice.uniform(0.02, 0.3), 0.3)
     spare = LevelRate(dice.uniform(0.02, 0.3), dice.uniform(0.01, 0.9))
     world, policy = world_of(main, spare, seed)
     for k in range(4):
