@@ -107,3 +107,30 @@ def test_an_engine_that_tells_its_words_needs_no_ear() -> None:
     run.receive(attempt, Chunk("j#1", spoken(0.2)[: RATE // 5], RATE, Span(0, 1)))
     run.receive(attempt, Chunk("j#1", spoken(0.2)[RATE // 5 : 2 * RATE // 5], RATE, Span(1, 2)))
     assert run.buffer.ear is None
+
+
+@pytest.mark.parametrize("said_s", [0.3, 0.7])
+def test_a_change_before_anything_was_heard_leaves_only_the_new_voice(said_s: float) -> None:
+    run, other = run_of(spoken(0.26)[: round(said_s * RATE)], taken_s=0.0), spoken(0.2, timbre=0.5)
+    following = Attempt("j#2", "other", "v", "w", "", SpokenText.verbatim(TEXT))
+    run.stand_by(following, find_resume(run))
+    run.receive(following, Chunk("j#2", other, RATE))
+    run.live = None
+    run.promote(following, "test")
+    run.finish(following)
+    assert run.is_complete
+    assert np.allclose(run.buffer.held(), other, atol=1e-6)
+    assert run.voicing_at(0).engine == "other"
+
+
+def test_after_a_change_the_ear_hears_both_voices() -> None:
+    slow = spoken(0.26, timbre=0.5)
+    run = run_of(slow[: round(1.5 * RATE)], taken_s=1.2)
+    point = find_resume(run)
+    following = Attempt("j#2", "other", "v", "w", "", SpokenText.verbatim(TEXT), start=point.character)
+    run.stand_by(following, point)
+    run.receive(following, Chunk("j#2", spoken(0.2)[round(PLAN.times_s[point.character] * RATE) :], RATE))
+    run.live = None
+    run.promote(following, "test")
+    assert run.buffer.ear is None or len(run.buffer.ear) == run.buffer.total
+    assert run.char_at(run.voicings[-1].at) == point.character
