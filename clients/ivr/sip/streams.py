@@ -40,7 +40,7 @@ class Framer:
     def push(self, data: bytes) -> list[bytes]:
         """The messages that are whole now; empty lines between them are keepalives (RFC 5626, 3.5.1). Raises `Unframed`."""
         self._held += data
-        found = []
+        found: list[bytes] = []
         while True:
             del self._held[: len(self._held) - len(self._held.lstrip(b"\r\n"))]
             head = self._held.find(b"\r\n\r\n")
