@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from realtime.engines.indextts2.kernels.native import ACCUMULATE, COPY, GATED_SILU, GATED_TANH, LAYER_NORM, RMS_NORM
-from realtime.engines.indextts2.kernels.operand import Operand
+from realtime.engines.indextts2.kernels.operand import Operand, aligned
 from realtime.engines.indextts2.kernels.packing import Floats, Weight
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class EstimatorCall:
     def _floats(self, name: str, rows: int, width: int) -> Floats:
         held: Floats | None = self._buffers.get(name)
         if held is None or len(held) < rows or held.shape[1] != width:
-            held = self._buffers[name] = np.empty((rows, width), dtype=np.float32)
+            held = self._buffers[name] = aligned((rows, width), np.float32)
         return held[:rows]
 
     def steps(self, x: Floats, static: Floats, table: StepTable, given: int) -> Generator[bool, None, Floats]:

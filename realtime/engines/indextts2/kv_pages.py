@@ -8,12 +8,12 @@ is used again before more of the mapping becomes resident.
 from __future__ import annotations
 
 import heapq
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from realtime.engines.indextts2.kernels.native import PAGE
+from realtime.engines.indextts2.kernels.operand import aligned
 
 
 class NoPages(Exception):
@@ -26,7 +26,7 @@ class PagePool:
     def __init__(self, pages: int, layers: int, heads: int, d: int, half: bool) -> None:
         self.half = half
         # empty, not zeros written: the kernel maps pages of memory when they are first used
-        self.data: npt.NDArray[Any] = np.empty((pages, layers, 2, heads, PAGE, d), dtype=np.float16 if half else np.float32)
+        self.data = aligned((pages, layers, 2, heads, PAGE, d), np.float16 if half else np.float32)
         self._free = list(range(pages))
         self._holders = [0] * pages
 

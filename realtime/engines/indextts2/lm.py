@@ -17,7 +17,7 @@ import numpy.typing as npt
 from realtime.engines.indextts2.kernels import Kernels
 from realtime.engines.indextts2.kernels.fallback import Fallback, gelu, layer_norm, softmax
 from realtime.engines.indextts2.kernels.native import COPY, HEAD_MAX, PAGE, CBlock, CGpt, Native, address
-from realtime.engines.indextts2.kernels.operand import DTYPE, Operand
+from realtime.engines.indextts2.kernels.operand import DTYPE, Operand, aligned
 from realtime.engines.indextts2.kernels.packing import Floats, Kind, Weight, pack, require
 from realtime.engines.indextts2.kv_pages import PagePool
 from realtime.engines.indextts2.packs import Fresh, Packs
@@ -174,9 +174,9 @@ class LanguageModel:
         packed = (b.qkv, b.proj, b.fc, b.fc_proj)
         k_pad = max(w.k_pad for w in packed)
         groups = max(w.k_pad // w.group for w in packed)
-        self._wide = np.empty((rows, max(3 * width, b.fc.n)), dtype=np.float32)
-        self._attended = np.empty((rows, width), dtype=np.float32)
-        self._operand = np.empty((rows, k_pad), dtype=DTYPE[b.qkv.kind])
+        self._wide = aligned((rows, max(3 * width, b.fc.n)), np.float32)
+        self._attended = aligned((rows, width), np.float32)
+        self._operand = aligned((rows, k_pad), DTYPE[b.qkv.kind])
         self._scale = np.empty((rows, groups), dtype=np.float32)
         self._sum = np.empty((rows, groups), dtype=np.int32)
         self._head_operand: Operand = self.kernels.operand(self.weights.head, rows)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from realtime.engines.indextts2.kernels.native import ACCUMULATE, COPY
-from realtime.engines.indextts2.kernels.operand import Operand
+from realtime.engines.indextts2.kernels.operand import Operand, aligned
 from realtime.engines.indextts2.kernels.packing import Floats, Weight
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class VocoderWindow:
         """A reused buffer, contents undefined."""
         held: Floats | None = self._buffers.get((name, width))
         if held is None or len(held) < rows:
-            held = self._buffers[(name, width)] = np.empty((rows, width), dtype=np.float32)
+            held = self._buffers[(name, width)] = aligned((rows, width), np.float32)
         return held[:rows]
 
     def _conv(

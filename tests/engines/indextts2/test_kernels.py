@@ -10,6 +10,7 @@ import pytest
 from realtime.engines.indextts2.kernels import Kernels, build, load_kernels
 from realtime.engines.indextts2.kernels import native as n
 from realtime.engines.indextts2.kernels.fallback import Fallback, sigmoid
+from realtime.engines.indextts2.kernels.operand import aligned
 from realtime.engines.indextts2.kernels.packing import Kind, Weight, pack, paired, unpack
 
 # largest error of a product, relative to the spread of the exact result
@@ -145,6 +146,14 @@ def test_a_value_that_is_not_a_number_reaches_the_output(native: n.Native, kind:
     x[1, 5] = np.nan
     out = product(native, pack(normal(16, 64), kind), x, 3)
     assert np.isnan(out[1]).all() and np.isfinite(out[[0, 2]]).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (5, 80), (700, 512)])
+def test_buffers_begin_at_a_cache_line(shape: tuple[int, int]) -> None:
+    for dtype in (np.float32, np.uint16, np.int8):
+        array = aligned(shape, dtype, is_zero=True)
+        assert array.shape == shape and array.dtype == dtype and array.flags.c_contiguous and not array.any()
+        assert array.ctypes.data % 64 == 0
 
 
 def test_more_threads_change_nothing(native: n.Native) -> None:

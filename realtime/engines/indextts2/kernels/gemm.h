@@ -228,16 +228,29 @@ INLINE void tile(const int MR, const int NR, const gemm_t *g, long row, int pane
     }
 }
 
+/* Fetch the lines of `out` that a tile will end in while it is computed; otherwise its stores wait for them at the end. */
+INLINE void ask_out(const int MR, const int NR, const gemm_t *g, long row, int panel) {
+    const long shift = g->flags & (GATED_SILU | GATED_TANH) ? 1 : 0;
+    for (int m = 0; m < MR; m++)
+        for (int n = 0; n < NR; n += 1 + (int)shift)
+            __builtin_prefetch(g->out + (row + m) * g->ldo + ((panel + n) * 16L >> shift), 1, 3);
+}
+
+INLINE void tile_of(const int MR, const int NR, const gemm_t *g, long row, int panel, int tap, int kb, float *c) {
+    if (g->out && tap == 0 && kb == 0) ask_out(MR, NR, g, row, panel);
+    tile(MR, NR, g, row, panel, tap, kb, c);
+}
+
 #define TILES(NR, MAX)                                                                     \
     static void tiles_##NR(const gemm_t *g, long row, int rows, int panel, int tap, int kb, float *c) { \
         while (rows > 0) {                                                                 \
             int step;                                                                      \
-            if (MAX >= 12 && rows >= 12) tile(12, NR, g, row, panel, tap, kb, c), step = 12; \
-            else if (MAX >= 8 && rows >= 8) tile(8, NR, g, row, panel, tap, kb, c), step = 8; \
-            else if (rows >= 6) tile(6, NR, g, row, panel, tap, kb, c), step = 6;          \
-            else if (rows >= 4) tile(4, NR, g, row, panel, tap, kb, c), step = 4;          \
-            else if (rows >= 2) tile(2, NR, g, row, panel, tap, kb, c), step = 2;          \
-            else tile(1, NR, g, row, panel, tap, kb, c), step = 1;                         \
+            if (MAX >= 12 && rows >= 12) tile_of(12, NR, g, row, panel, tap, kb, c), step = 12; \
+            else if (MAX >= 8 && rows >= 8) tile_of(8, NR, g, row, panel, tap, kb, c), step = 8; \
+            else if (rows >= 6) tile_of(6, NR, g, row, panel, tap, kb, c), step = 6;          \
+            else if (rows >= 4) tile_of(4, NR, g, row, panel, tap, kb, c), step = 4;          \
+            else if (rows >= 2) tile_of(2, NR, g, row, panel, tap, kb, c), step = 2;          \
+            else tile_of(1, NR, g, row, panel, tap, kb, c), step = 1;                         \
             row += step, rows -= step, c += step * 64;                                     \
         }                                                                                  \
     }

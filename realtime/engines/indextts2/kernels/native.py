@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes as c
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from realtime.engines.indextts2.kernels.operand import Operand
+from realtime.engines.indextts2.kernels.operand import Operand, aligned
 from realtime.engines.indextts2.kernels.packing import Floats, Kind, Weight
 
 COPY, LAYER_NORM, RMS_NORM, MISH = range(4)
@@ -136,6 +137,7 @@ class Native:
             raise RuntimeError(f"{library} disagrees about the page size; remove it")
         self.lib.rt_set_threads(threads)
         self._weights: dict[int, tuple[Weight, CWeight]] = {}
+        self._rooms = threading.local()
 
     @property
     def features(self) -> str:
@@ -218,13 +220,21 @@ class Native:
         t, width = qkv.shape[0] // batch, qkv.shape[1] // 3
         d = width // heads
         t_pad, d_pad = -(-t // 16) * 16, -(-d // 16) * 16
-        panel = np.empty((2, batch * heads * t_pad * d_pad), dtype=np.float32 if kind is Kind.F32 else np.uint16)
-        rows = np.empty((batch * t, width), dtype=np.float32)
+        panel = self._scratch("panel", 2 * batch * heads * t_pad * d_pad, np.float32 if kind is Kind.F32 else np.uint16).reshape(2, -1)
+        rows = self._scratch("rows", batch * t * width, np.float32)
         job = CAttend(
             address(qkv), batch, t, heads, d, int(kind), address(tables[0]), address(tables[1]), address(panel[0]), address(panel[1]),
             c_operand(out), address(rows),
         )  # fmt: skip
         self.lib.rt_attention(c.byref(job))
+
+    def _scratch(self, name: str, size: int, dtype: Any) -> npt.NDArray[Any]:
+        """Room of the calling thread's own, kept: fresh memory costs a page fault per 4 kB."""
+        held: npt.NDArray[Any] | None = getattr(self._rooms, name, None)
+        if held is None or len(held) < size or held.dtype != dtype:
+            held = aligned((size,), dtype)
+            setattr(self._rooms, name, held)
+        return held[:size]
 
     def gpt(self, job: CGpt) -> None:
         """Run all transformer blocks; see gpt.h."""

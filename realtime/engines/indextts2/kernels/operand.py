@@ -12,6 +12,19 @@ from realtime.engines.indextts2.kernels.packing import Floats, Kind, Weight
 DTYPE: dict[Kind, Any] = {Kind.F32: np.float32, Kind.BF16: np.uint16, Kind.Q8: np.int8, Kind.Q4: np.int8}
 
 
+LINE = 64
+"""Bytes of a cache line and of a vector: one that lies across two lines costs two accesses."""
+
+
+def aligned(shape: tuple[int, ...], dtype: Any, is_zero: bool = False) -> npt.NDArray[Any]:
+    """An array whose data begins at a cache line (numpy's own begin 16 bytes behind one); undefined unless `is_zero`."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.zeros(size + LINE, dtype=np.uint8) if is_zero else np.empty(size + LINE, dtype=np.uint8)
+    first = -raw.ctypes.data % LINE
+    array: npt.NDArray[Any] = raw[first : first + size].view(dtype).reshape(shape)
+    return array
+
+
 class Operand:
     """Rows [rows, k_pad], all zero at first; for quantised kinds also one scale and one sum per row and group of K.
 
@@ -23,7 +36,7 @@ class Operand:
     def __init__(self, weight: Weight, rows: int, as_floats: bool = False) -> None:
         self.kind = Kind.F32 if as_floats else weight.kind
         self.k, self.k_pad, self.group, self.rows = weight.k, weight.k_pad, weight.group, rows
-        self.data: npt.NDArray[Any] = np.zeros((rows, self.k_pad), dtype=DTYPE[self.kind])
+        self.data = aligned((rows, self.k_pad), DTYPE[self.kind], is_zero=True)
         groups = self.k_pad // self.group if self.kind.is_quantised else 0
         self.scale = np.zeros((rows, groups), dtype=np.float32)
         self.sum = np.zeros((rows, groups), dtype=np.int32)

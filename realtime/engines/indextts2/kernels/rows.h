@@ -30,18 +30,22 @@ static void put_row(const operand_t *o, long at, float *row) {
     for (int b = 0; b < blocks; b++) {
         const float *x = row + b * o->group;
         int8_t *q = (int8_t *)o->a + at * o->k_pad + b * o->group;
-        v16 top = splat(0);
+        /* NaN compares false everywhere here: pass it on through the scale, so that the output shows it */
+        v16 top = splat(0), probe = splat(0);
         int i = 0;
-        float largest = 0;
-        for (; i + 16 <= o->group; i += 16) top = vmax(top, vabs(load(x + i)));
-        for (; i < o->group; i++) largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
+        float largest = 0, poison = 0;
+        for (; i + 16 <= o->group; i += 16) {
+            v16 v = load(x + i);
+            top = vmax(top, vabs(v));
+            probe += v * 0.f;
+        }
+        for (; i < o->group; i++) {
+            largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
+            poison += x[i] * 0.f;
+        }
         float t = hmax(top);
         largest = t > largest ? t : largest;
-        /* NaN compares false everywhere above: pass it on through the scale, so that the output shows it */
-        v16 probe = splat(0);
-        for (i = 0; i + 16 <= o->group; i += 16) probe += load(x + i) * 0.f;
-        float poison = hsum(probe);
-        for (; i < o->group; i++) poison += x[i] * 0.f;
+        poison += hsum(probe);
         float inverse = largest > 0 ? 127.f / largest : 0;
         i16 total = {0};
         int32_t sum = 0;
@@ -55,7 +59,7 @@ static void put_row(const operand_t *o, long at, float *row) {
             sum += n;
             q[i] = (int8_t)n;
         }
-        for (int j = 0; j < LANES; j++) sum += total[j];
+        sum += isum(total);
         o->scale[at * blocks + b] = largest / 127.f + poison;
         o->sum[at * blocks + b] = sum;
     }

@@ -41,11 +41,23 @@ INLINE float hsum(v16 x) {
     return (c[0] + c[2]) + (c[1] + c[3]);
 }
 INLINE float hmax(v16 x) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_max_ps((__m512)x);
+#endif
     float y[LANES];
     memcpy(y, &x, sizeof y);
     for (int half = 8; half; half /= 2)
         for (int i = 0; i < half; i++) y[i] = y[i] > y[i + half] ? y[i] : y[i + half];
     return y[0];
+}
+
+INLINE int32_t isum(i16 x) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_epi32((__m512i)x);
+#endif
+    int32_t sum = 0;
+    for (int i = 0; i < LANES; i++) sum += x[i];
+    return sum;
 }
 
 /* Nearest integer by the magic number 1.5 * 2^23; good for |x| < 2^22. */
