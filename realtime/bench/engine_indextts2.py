@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     result["memory_mb"] = indextts2_speech.fresh_memory_mb(table | {"threads": threads})
     result["rss_mb"] = result["memory_mb"]["resident"]
     if args.neighbour:
-        result["fair_share"] = indextts2_neighbour.fair_share(threads)
+        result["neighbour_shares"] = indextts2_neighbour.shares(threads)
         result["neighbour"] = indextts2_neighbour.measure(engine, script, folder, threads, args.rounds, console)
     result["hosts"] = _hosts(engine, result)
     engine.close()

@@ -1,7 +1,8 @@
 """What a busy neighbour costs: the same work alone, and beside a process that spins on one of our cores; ours and torch's.
 
-A neighbour's share: of `n` cores, the scheduler of the host leaves n - 1/2 to us where one of them is shared by two, so work whose threads
-never wait for each other takes n / (n - 1/2) times as long. Threads that wait at every operator take more.
+A neighbour's share: where one of `n` cores is shared by two, the host leaves n - 1/2 to us, so work whose threads never wait for each
+other takes n / (n - 1/2) times as long; work that makes no use of the shared core at all takes n / (n - 1) times, the neighbour's whole
+core. Threads that wait at every operator can take more than that.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ def busy_core(core: int) -> Iterator[None]:
             process.kill()
 
 
-def fair_share(threads: int) -> float:
-    """Times as long that work takes which loses half of one of `threads` cores."""
-    return threads / (threads - 0.5)
+def shares(threads: int) -> tuple[float, float]:
+    """Times as long that work takes which loses half of one of `threads` cores, and all of it (half of it, where there is only one)."""
+    return threads / (threads - 0.5), threads / (threads - 1) if threads > 1 else 2.0
 
 
 def measure(

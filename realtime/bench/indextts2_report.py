@@ -15,7 +15,7 @@ def show(console: Console, result: dict[str, Any]) -> None:
     console.print("audio s/s by jobs:", {k: round(v, 2) for k, v in result["jobs"].items()})
     console.print("memory of a fresh process, MB:", {k: round(v) for k, v in result["memory_mb"].items()})
     if "neighbour" in result:
-        console.print(_neighbour(result["neighbour"], result["fair_share"]))
+        console.print(_neighbour(result["neighbour"], result["neighbour_shares"]))
     if result["hosts"]:
         console.print(hosts(result["hosts"]))
 
@@ -40,10 +40,9 @@ def _levels(levels: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _neighbour(pieces: dict[str, dict[str, float]], fair: float) -> Table:
-    table = Table(
-        "work", "alone", "beside", "times", "torch alone", "beside", "times", title=f"a busy process on one core (share: {fair:.2f})"
-    )
+def _neighbour(pieces: dict[str, dict[str, float]], shares: tuple[float, float]) -> Table:
+    title = f"a busy process on one core: {shares[0]:.2f} times as long where it takes half of the core, {shares[1]:.2f} where all of it"
+    table = Table("work", "alone", "beside", "times", "torch alone", "beside", "times", title=title)
     for name, row in pieces.items():
         cells = []
         for who in ("ours", "torch"):

@@ -85,7 +85,8 @@ def test_what_can_not_be_measured_is_said(data: Path, options: tuple[str, ...], 
 
 def test_a_busy_neighbour_is_measured_beside_both(data: Path) -> None:
     result = measured(data, "--no-distance", "--neighbour")
-    assert result["fair_share"] == 2.0  # one core, shared by two
+    assert result["neighbour_shares"] == (2.0, 2.0)  # one core, shared by two
+    assert neighbour.shares(2) == pytest.approx((4 / 3, 2))
     assert set(result["neighbour"]) == {"clause, fast", "decode", "flow_step", "vocode_second"}
     for name, row in result["neighbour"].items():
         assert row["ours_times"] == pytest.approx(row["ours_beside_s"] / row["ours_alone_s"])
