@@ -39,7 +39,7 @@ __all__ = [
 
 STAND_IN_SHARE = 0.6  # of a stand-in's throughput that utterances may be admitted on; the rest is for handovers (from the simulation)
 EARLIER_S = 0.005  # a deadline that moved less than this needs no new look
-LONGEST_WAIT_S = {Priority.INTERACTIVE: 2.0, Priority.NORMAL: 2.0, Priority.BATCH: 0.0}
+LONGEST_WAIT_S = {Priority.INTERACTIVE: 2.0, Priority.NORMAL: 2.0, Priority.BATCH: 0.5}
 """How much of its first-audio budget a newcomer may count on at the gate: who can wait a minute must not get in where calls are turned
 away, and take their place a minute later (guess)."""
 MEAN_STREAM_S = 8.0  # length of an utterance until some have ended (guess)
