@@ -64,6 +64,7 @@ class Score:
     dropped: int = 0
     silence_ms_max: float = 0.0
     underruns: int = 0
+    damaged: int = 0
     clicks: int = 0
     switches: int = 0
     utterances: int = 0
@@ -111,6 +112,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "characters": score.characters,
         "repeated": score.repeated,
         "dropped": score.dropped,
+        "damaged": score.damaged,
         "failed": score.failed,
         "switches": score.switches,
         "silence_ms_max": round(score.silence_ms_max, 1),
@@ -191,9 +193,8 @@ class _World:
         text = random_text(rng)
         audio_format = AudioFormat(Codec.PCM_F32LE, rng.choice([16000, 24000, 48000]))
         # the start buffer of the figure; the first sound may take its time, the faults are what is measured
-        request = Request(
-            voice="v-main", budget=Budget(first_audio_ms=4000, start_buffer_ms=100, max_lead_ms=rng.choice([400, 1500, 8000]))
-        )
+        budget = Budget(first_audio_ms=4000, start_buffer_ms=100, max_lead_ms=rng.choice([400, 1500, 8000]))
+        request = Request(voice="v-main", speed=rng.uniform(0.5, 2.0), budget=budget)
         utterance = Utterance(name, UtteranceOptions(request, audio_format), self.dispatcher, self.clock)
         await self._admit(utterance)
         self._plant(name)
@@ -239,21 +240,27 @@ class _World:
         score.characters += len(text)
         score.switches += len(ear.switches)
         score.failed += not is_done
-        heard = listen(ear.sound(), ear.rate).text
+        found = listen(ear.sound(), ear.rate)
+        heard = found.text
         # one that ended in an error (every engine failed at it) is counted as `failed`; what was heard of it must be its beginning
         repeated, dropped = compare(text if is_done else text[: len(heard)], heard)
         silence_ms = ear.silence_s(0.1) * 1000
         broken = [at for at in clicks(ear.sound(), ear.rate) if any(abs(at - s) < ear.rate // 20 for s in ear.switches)]
         score.repeated += repeated
         score.dropped += dropped
+        # sound that is no whole character; the last one may be cut where every engine failed
+        damages = [d for d in found.damages if is_done or d.end < len(ear.sound()) - ear.rate // 10]
+        score.damaged += len(damages)
         score.clicks += len(broken)
         score.underruns += silence_ms > 1
         score.silence_ms_max = max(score.silence_ms_max, silence_ms)
         struck = self.struck.get(name)
         if struck is not None and ear.switched_at and ear.switched_at[-1] >= struck:
             score.reactions_ms.append((ear.switched_at[-1] - struck) * 1000)
-        if repeated or dropped or silence_ms > 1 or not is_done or broken:
-            about = f"silence {silence_ms:.0f} ms, {len(broken)} clicks, {len(ear.switches)} switches, {'done' if is_done else 'failed'}"
+        if repeated or dropped or damages or silence_ms > 1 or not is_done or broken:
+            ended = "done" if is_done else "failed"
+            found_wrong = f"{len(damages)} damaged, {len(broken)} clicks, {len(ear.switches)} switches"
+            about = f"silence {silence_ms:.0f} ms, {found_wrong}, {ended}"
             score.trouble.append(f"{self.seed} {name}: {about}\n  said  {text}\n  heard {heard}\n  faults {self.told.get(name)}")
 
 

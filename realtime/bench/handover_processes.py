@@ -89,7 +89,7 @@ async def _run(seed: int, utterances: int) -> _Tally:
 async def _shoot(pool: Pool, rng: random.Random, tally: _Tally) -> None:
     """Do something bad to a busy worker every now and then, as long as every engine keeps one that is well."""
     while True:
-        await anyio.sleep(rng.uniform(0.3, 1.0))
+        await anyio.sleep(rng.uniform(0.15, 0.5))
         ready = Counter(w.engine for w in pool.workers() if w.is_ready)
         busy = [w for w in pool.workers() if w.is_ready and w.jobs and ready[w.engine] > 1]
         if not busy or len(ready) < len(ENGINES):

@@ -21,7 +21,7 @@ def test_no_character_is_repeated_or_lost_under_fire(monkeypatch: pytest.MonkeyP
     handover.one_world(11, score)
     assert score.faults.total() >= 15
     assert score.switches > 5
-    assert (score.repeated, score.dropped, score.failed, score.clicks) == (0, 0, 0, 0), score.trouble
+    assert (score.repeated, score.dropped, score.damaged, score.failed, score.clicks) == (0, 0, 0, 0, 0), score.trouble
 
 
 @pytest.mark.parametrize(
