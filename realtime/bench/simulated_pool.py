@@ -24,13 +24,15 @@ from realtime.workers.interface import (
     OnEvent,
     PoolStatistics,
     WorkerReady,
+    WorkerSilent,
     WorkerState,
     WorkerStatus,
 )
 from realtime.workers.interface import WorkerLost as WorkerLostEvent
 
 DETECTION_S = 0.02  # from a killed worker to the news of it (measured for real ones: under 100 ms)
-HANG_S = 1.0  # from a stopped worker to its replacement
+SILENCE_S = 0.3  # from when a worker freezes to the news that it does not answer (as in workers/heartbeat.py)
+HANG_S = 1.0  # and to its end, where its step timeout says so
 RESTART_S = 0.3
 QUIET = {FaultKind.GARBAGE, FaultKind.NAN, FaultKind.DROP_CHUNK}  # change the sound, not the worker
 
@@ -228,17 +230,25 @@ class SimulatedPool:
                 loop.call_later(DETECTION_S, self._bury, worker, LossReason.DIED)
             case FaultKind.STOP:
                 worker.state = WorkerState.LOST
+                loop.call_later(SILENCE_S, self._tell_silent, worker)
                 loop.call_later(HANG_S, self._bury, worker, LossReason.HUNG)
             case FaultKind.EXCEPTION:
                 worker.engine.cancel(job_id)
                 self._deliver(worker, Failed(job_id, "engine_failed", "injected"))
             case FaultKind.STALL:
                 worker.free_at = loop.time() + fault.value / 1000
+                if fault.value / 1000 > SILENCE_S:
+                    loop.call_later(SILENCE_S, self._tell_silent, worker)
+                    loop.call_at(worker.free_at, self._tell_silent, worker, False)
             case FaultKind.SLOW:
                 worker.pace = fault.value
                 loop.call_later(3.0, setattr, worker, "pace", 1.0)
             case _:
                 raise AssertionError(f"{fault.kind} spoils sound, it does not strike")
+
+    def _tell_silent(self, worker: _Worker, is_silent: bool = True) -> None:
+        if not worker.is_buried:
+            self._on_event(WorkerSilent(worker.id, worker.bench.engine, is_silent))
 
     def _bury(self, worker: _Worker, reason: LossReason) -> None:
         lost = tuple(worker.jobs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from realtime.audio.codecs import EncodedFrame, make_encoder
+from realtime.audio.splice import EDGE_MS
 from realtime.pipeline.attempt import Voicing
 from realtime.pipeline.outputs import AudioOut, FlushedOut, Output, SegmentOut, SwitchOut, Word
 from realtime.pipeline.segment_run import SegmentRun
@@ -39,6 +40,7 @@ class Emitter:
         self._frame = self._frame if packet is None else -(-self._frame // packet) * packet
         self._most = None if packet is None else self._frame
         self._hold = self.rate * hold_back_ms // 1000
+        self._fade = self.rate * EDGE_MS // 1000
         self._min_frame = self.rate * MIN_FRAME_MS // 1000
         self._queue: deque[Output] = deque()
         self._flushes: list[tuple[int, str]] = []
@@ -123,7 +125,10 @@ class Emitter:
     def _ready(self, run: SegmentRun) -> int:
         if run.is_complete:
             return len(run.buffer)
-        ready = min(len(run.buffer) - self._hold, run.takeable)
+        if run.resume is not None and run.resume.is_exact:
+            ready = run.takeable - self._fade  # whoever wins, the old voice sounds up to there, and needs no more for the join
+        else:
+            ready = min(len(run.buffer) - self._hold, run.takeable)
         return ready if ready >= self._min_frame else 0
 
     def _emit(self, run: SegmentRun, ready: int) -> None:

@@ -41,8 +41,12 @@ class Reports:
             self._on_job(event)
         elif isinstance(event, WorkerReady):
             self._on_ready(event)
-        else:
+        elif isinstance(event, WorkerLost):
             self._on_lost(event)
+        elif event.is_silent:
+            self._scheduler.worker_silent(event.worker_id, self._clock.now())
+        else:
+            self._scheduler.worker_answers(event.worker_id)
 
     def _on_ready(self, event: WorkerReady) -> None:
         self._voices.learn(replace(event.info, name=event.engine))

@@ -1,6 +1,6 @@
 """What the scheduler tells the dispatcher to do: plain values, carried out by `pipeline/dispatcher.py`, reported back by past-tense calls.
 
-A job may have up to two *runs* at a time: the leader, whose audio is the job's audio, and at a handover a challenger that speaks
+A job may have several *runs* at a time: the leader, whose audio is the job's audio, and at a handover challengers, each of which speaks
 the same segment from the resume point on. A run is known by (job, engine). The life of a handover, as the dispatcher sees it:
 
 1. `HandOver(is_race=True)`: start the challenger at the resume point; the leader keeps running. From here on hold the audio of

@@ -2,6 +2,11 @@
 
 Every running segment has one timer, at the moment when a run of the next engine would have to start (or a race to be decided). A
 report of sound moves the deadline, and with it the timer, away; where it does not, the timer rings and the race begins.
+
+A race may have several challengers: each further engine of the chain joins as late as it may while nobody has sound, so that one frozen
+process behind another costs no silence. Whoever is ready at the deadline wins; the others are cancelled then, not before.
+
+Long because a lone run and a race turn into each other at every report, and must agree on who runs and what was promised.
 """
 
 from __future__ import annotations
@@ -16,6 +21,8 @@ from realtime.scheduling.waiting import WaitingRoom
 from realtime.types import EngineName
 
 MOST_REFUSALS = 8  # per segment: workers that could not even begin it, until that counts as a loss
+NEVER = float("inf")
+FORGIVEN_S = 1.0  # after so long a suspect may be tried in place of a run that is overdue itself (guess: three heartbeats' silence)
 LOOK_AGAIN_S = 0.05  # when nothing can be done now: no worker free, no engine left (one engine step)
 
 
@@ -45,8 +52,11 @@ class Races:
             rates.saw_first_chunk(run.worker_id, run.level, jobs, now - run.began_at)
         else:
             rates.saw_chunk(run.worker_id, run.level, jobs, chunk_s, now - run.heard_of_at)
+        if now <= surely_at(run, rates, jobs) + self._desk.settings.handover.margin_s:
+            self._desk.fleet.clear(run.worker_id)
+        else:  # alive, but nobody to rely on
+            self._desk.fleet.suspect(run.worker_id, now)
         run.audio_s, run.chunk_s, run.heard_of_at = audio_s, chunk_s, now
-        self._desk.fleet.clear(run.worker_id)
         if job.state is JobState.RUNNING:
             job.stream.credit(job, chunk_s)
             self._adjust(job, run, now)
@@ -69,11 +79,11 @@ class Races:
         self._desk.fleet.release(run.worker_id, job.spec.id, now)
         self._desk.breaker(run.engine).good(now)
         if run is job.leader:
-            if job.challenger is not None:
-                self._settle(job, Verdict.LEADER, now)
+            if job.challengers:
+                self._settle(job, run, now)
             self._complete(job, now)
         elif run.audio_s == 0:
-            self._settle(job, Verdict.CHALLENGER, now)  # everything was said already
+            self._settle(job, run, now)  # everything was said already
         else:
             self.review(job, now)
 
@@ -86,26 +96,39 @@ class Races:
         if reason is Reason.WORKER_LOST and now == run.began_at and job.refusals < MOST_REFUSALS:
             job.refusals += 1  # it never began: the worker is going down
             desk.fleet.suspect(run.worker_id, now)
+        elif reason is Reason.STALL and run in job.challengers:
+            pass  # it was late, and a twin takes its place in the race: bounded by the workers that are not under suspicion
         elif reason in (Reason.WORKER_LOST, Reason.STALL):
             job.lost[run.engine] = job.lost.get(run.engine, 0) + 1
         else:
             job.barred.add(run.engine)
         if reason not in (Reason.WORKER_LOST, Reason.UNSPEAKABLE):  # a lost worker is counted once, not per job
             desk.breaker(run.engine).bad(now)
-        if run is job.challenger:
-            job.challenger = None
-            job.move(JobEvent.CHALLENGER_LOST)
-            self.review(job, now)
-        elif job.challenger is not None:
-            self._promote(job, reason, now)
-            job.move(JobEvent.LEADER_LOST)
-            job.stream.credit(job, job.spoken_s - job.race_from_s)
-            self._after_settling(job, now)
+        if run in job.challengers:
+            job.challengers.remove(run)
+            self._race_shrank(job, now)
+        elif (heir := job.challenger) is not None:
+            job.leader, job.has_heir = heir, True
+            job.challengers.remove(heir)
+            self._race_shrank(job, now, reason)
         else:
             job.base_s, job.last_engine, job.why = run.base_s + run.audio_s, run.engine, reason
             job.leader = None
             job.move(JobEvent.LEADER_LOST)
             self._rescue(job, run.worker_id, now)
+
+    def _race_shrank(self, job: JobRecord, now: float, reason: Reason = Reason.RACE_WON) -> None:
+        """One run less in a race: it goes on while there are two, else the one that is left is the job's."""
+        leader = job.leader
+        assert leader is not None
+        if job.challengers:
+            self.review(job, now)
+            return
+        if job.has_heir:
+            self._crown(job, leader, reason, now)
+        job.move(JobEvent.CHALLENGER_LOST)
+        job.stream.credit(job, job.spoken_s - job.race_from_s)
+        self._after_settling(job, now)
 
     # one run
 
@@ -115,7 +138,10 @@ class Races:
         assert run is not None
         rules, jobs = desk.settings.handover, desk.jobs_on(run)
         deadline = job.stream.deadline_of(job)
-        found = self._successor(job, run.engine, is_overdue=now >= surely_at(run, desk.rates, jobs))
+        doubt = surely_at(run, desk.rates, jobs) + rules.margin_s
+        if now >= doubt:
+            desk.fleet.suspect(run.worker_id, now)  # nobody else should begin there
+        found = self._successor(job, run.engine, is_overdue=now >= doubt)
         begin = start_at(deadline, found, desk.rates, rules) if found else deadline
         stall = stalled_at(run, desk.rates, jobs, rules, begin)
         if now >= stall and self._has_twin(job, run):
@@ -128,7 +154,7 @@ class Races:
             is_soon = deadline - now < desk.settings.urgent_s and len(job.stream.spec.chain) > 1
             desk.timers.put(job.spec.id, now + LOOK_AGAIN_S if is_soon or stall <= now else min(stall, now + desk.settings.urgent_s))
         elif now < begin:
-            desk.timers.put(job.spec.id, min(begin, stall) if stall > now else begin)
+            desk.timers.put(job.spec.id, min(at for at in (begin, stall, doubt) if at > now))
         elif self._may_wait(job, run, found, deadline) and now < (likely := surely_at(run, desk.rates, jobs, rules.patience_share)):
             desk.timers.put(job.spec.id, likely)
         else:
@@ -148,15 +174,33 @@ class Races:
         desk, rules = self._desk, self._desk.settings.handover
         has_chance = job.lost.get(run.engine, 0) + 1 < rules.most_lost_runs
         is_overdue = now >= surely_at(run, desk.rates, desk.jobs_on(run)) + rules.margin_s
-        return has_chance and is_overdue and twin.suspected_at is None and now >= start_at(deadline, twin, desk.rates, rules)
+        return has_chance and is_overdue and self._is_worth_trying(twin, now) and now >= start_at(deadline, twin, desk.rates, rules)
 
     def _successor(self, job: JobRecord, engine: EngineName, is_overdue: bool = True) -> Worker | None:
-        """A free worker of the first engine after `engine` in the chain that may have the job; for an overdue one also of those before
-        it, who are not asked for help just because time is short."""
-        chain = job.stream.spec.chain
-        place = chain.index(engine)
-        found = (self._room.stand_in(job, other) for other in (*chain[place + 1 :], *(chain[:place] if is_overdue else ())))
-        return next((worker for worker in found if worker is not None), None)
+        """A free worker of the first engine after `engine` in the chain that may have the job; for one that is overdue, or will be late,
+        also of those before it, who are not asked for help just because time is short. Workers under suspicion only if there is no other;
+        next to an overdue run the one that must start first, lest it be too late when the others fail as well."""
+        desk, chain, leader = self._desk, job.stream.spec.chain, job.leader
+        place, deadline = chain.index(engine), job.stream.deadline_of(job)
+        if leader is not None and not is_overdue:
+            is_overdue = not keeps_up(leader, desk.rates, desk.jobs_on(leader), deadline)
+        engines = (*chain[place + 1 :], *(chain[:place] if is_overdue else ()))
+        busy = {run.engine for run in job.runs}
+        found = [w for other in engines if other not in busy and (w := self._room.stand_in(job, other)) is not None]
+        trusted = [worker for worker in found if worker.suspected_at is None] or found
+        if leader is not None and self._is_in_doubt(leader):
+            return min(trusted, key=lambda worker: start_at(deadline, worker, desk.rates, desk.settings.handover), default=None)
+        return trusted[0] if trusted else None
+
+    @staticmethod
+    def _is_worth_trying(twin: Worker, now: float) -> bool:
+        """Not under suspicion, or not lately: an idle worker has no way to show that it is well again."""
+        return twin.suspected_at is None or now - twin.suspected_at > FORGIVEN_S
+
+    def _is_in_doubt(self, run: Run) -> bool:
+        """A run on a worker that was late, or does not answer."""
+        worker = self._desk.fleet.get(run.worker_id)
+        return worker is None or worker.suspected_at is not None
 
     def _has_twin(self, job: JobRecord, run: Run) -> bool:
         """True when another worker of the same engine could take over from a run that stalled, in the same voice."""
@@ -170,11 +214,10 @@ class Races:
         self.lost(job, run, Reason.STALL, now)
 
     def _has_better(self, job: JobRecord, challenger: Run) -> bool:
-        """True when a worker that is not under suspicion itself could challenge instead."""
-        spare = self._desk.fleet.pick(challenger.engine, exclude=(challenger.worker_id,), is_rescue=True)
+        """True when another worker of a challenger's engine, not under suspicion itself, could challenge in its place."""
         has_chance = job.lost.get(challenger.engine, 0) + 1 < self._desk.settings.handover.most_lost_runs
-        other = spare if spare is not None and has_chance else self._successor(job, challenger.engine, is_overdue=False)
-        return other is not None and other.suspected_at is None
+        twin = self._desk.fleet.pick(challenger.engine, exclude=(challenger.worker_id,), is_rescue=True)
+        return has_chance and twin is not None and twin.suspected_at is None
 
     def _race(self, job: JobRecord, worker: Worker, deadline: float, now: float) -> None:
         """Start the challenger."""
@@ -184,16 +227,17 @@ class Races:
         is_stalled = now >= stalled_at(leader, desk.rates, desk.jobs_on(leader), desk.settings.handover, begin=now)
         reason = Reason.STALL if is_stalled else Reason.PREDICTED_MISS
         desk.fleet.take(card.id, job.spec.id, level, now)
-        job.challenger = Run(card.engine, card.id, level, now, base_s=job.spoken_s, heard_of_at=now, job_s=worker.job_s(now))
-        job.races += 1
-        job.race_from_s = job.spoken_s
-        job.move(JobEvent.RACE_STARTED)
+        if job.state is JobState.RUNNING:
+            job.races += 1
+            job.race_from_s = job.spoken_s
+            job.move(JobEvent.RACE_STARTED)
+        base_s = job.race_from_s
+        job.challengers.append(Run(card.engine, card.id, level, now, base_s=base_s, heard_of_at=now, job_s=worker.job_s(now)))
         desk.emit(
             HandOver(job.spec.id, job.stream.spec.id, leader.engine, card.engine, card.id, level, deadline, reason, is_race=True),
             reason,
         )
-        commit = deadline - desk.settings.handover.commit_s
-        desk.timers.put(job.spec.id, commit if commit > now else now + LOOK_AGAIN_S)
+        self.review(job, now)
 
     def _rescue(self, job: JobRecord, not_on: str, now: float) -> None:
         """An orphan: the same engine if another worker of it is in time, else the next that has room, else it waits in line."""
@@ -227,75 +271,78 @@ class Races:
         deadline = job.stream.deadline_of(job)
         fresh_s = job.spoken_s - job.race_from_s
         then = deadline + fresh_s
+        must_decide = now >= deadline - rules.commit_s
+        # less than a new race would need: whoever is ready now must have it
+        is_too_little = fresh_s < rules.margin_s + rules.commit_s + desk.rates.first_chunk_p99_s(challenger.engine)
         view = RaceView(
             has_fresh_audio=fresh_s > 0,
             keeps_up=keeps_up(leader, desk.rates, desk.jobs_on(leader), then),
-            is_hopeless=job.close_races >= rules.most_races or self._is_hopeless(job, leader, then),
+            is_hopeless=job.close_races >= rules.most_races or self._is_hopeless(job, leader, then) or (must_decide and is_too_little),
             is_ready=challenger.is_sounding,
-            must_decide=now >= deadline - rules.commit_s,
+            must_decide=must_decide,
         )
         result = verdict(view)
-        sure = surely_at(challenger, desk.rates, desk.jobs_on(challenger)) + rules.margin_s
         if result is not Verdict.OPEN:
             job.close_races += not view.keeps_up
-            self._settle(job, result, now)
-        elif view.must_decide and not challenger.is_sounding and now >= sure and self._has_better(job, challenger):
-            self._leave(job, challenger, now)
-        elif not self._go_further(job, deadline, now):
-            commit = deadline - rules.commit_s
-            times = [at for at in (commit, sure) if at > now]
-            desk.timers.put(job.spec.id, min(times) if times else now + LOOK_AGAIN_S)
+            self._settle(job, leader if result is Verdict.LEADER else challenger, now)
+            return
+        for run in [run for run in job.challengers if not run.is_sounding]:
+            sure = surely_at(run, desk.rates, desk.jobs_on(run)) + rules.margin_s
+            if view.must_decide and now >= sure and self._has_better(job, run):
+                self._leave(job, run, now)
+                return
+        again = self._go_further(job, deadline, now)
+        if again is not None:
+            times = [deadline - rules.commit_s, again]
+            times += [surely_at(run, desk.rates, desk.jobs_on(run)) + rules.margin_s for run in job.challengers if not run.is_sounding]
+            desk.timers.put(job.spec.id, min((at for at in times if now < at < NEVER), default=now + LOOK_AGAIN_S))
 
     def _is_hopeless(self, job: JobRecord, run: Run, deadline: float) -> bool:
         return is_hopeless(run, self._desk.rates, self._desk.jobs_on(run), job.remaining_s, deadline)
 
-    def _go_further(self, job: JobRecord, deadline: float, now: float) -> bool:
-        """A handover during a handover: when the challenger will be late as well, the next engine races it and the leader is out."""
-        desk, challenger, leader = self._desk, job.challenger, job.leader
-        assert challenger is not None and leader is not None
-        if challenger.is_sounding or job.spoken_s > job.race_from_s:
-            return False
-        chain = job.stream.spec.chain
-        found = self._successor(job, challenger.engine, is_overdue=False)
-        if found is None or chain.index(found.card.engine) < chain.index(challenger.engine):
-            return False  # only down the chain: going round would never let anybody finish a first chunk
-        rules = desk.settings.handover
-        begin = start_at(deadline, found, desk.rates, rules)
-        sure = surely_at(challenger, desk.rates, desk.jobs_on(challenger))
-        if now < begin or now < sure <= deadline - rules.commit_s:
-            return False
-        self._settle(job, Verdict.CHALLENGER, now)
-        if job.state is JobState.RUNNING:
-            self._race(job, found, deadline, now)
-        return True
+    def _go_further(self, job: JobRecord, deadline: float, now: float) -> float | None:
+        """A handover during a handover: while nobody has sound, further engines join the race, each as late as it may. When to look
+        again; None if that was arranged."""
+        desk, leader = self._desk, job.leader
+        assert leader is not None
+        if job.spoken_s > job.race_from_s or any(run.is_sounding for run in job.challengers):
+            return NEVER
+        found = self._successor(job, leader.engine)
+        if found is None:
+            return NEVER
+        begin = start_at(deadline, found, desk.rates, desk.settings.handover)
+        if now < begin:
+            return begin
+        self._race(job, found, deadline, now)
+        return None
 
-    def _settle(self, job: JobRecord, result: Verdict, now: float) -> None:
-        """Tell who won, stop the other, and go on with one run."""
-        desk, leader, challenger = self._desk, job.leader, job.challenger
-        assert leader is not None and challenger is not None
-        loser = challenger
-        if result is Verdict.CHALLENGER:
-            loser = leader
-            if now > surely_at(leader, desk.rates, desk.jobs_on(leader)):
-                desk.breaker(leader.engine).bad(now)  # later than its own record promises: not just a tight plan
-                desk.fleet.suspect(leader.worker_id, now)
-            self._promote(job, Reason.RACE_WON, now)
+    def _settle(self, job: JobRecord, winner: Run, now: float) -> None:
+        """Tell who won, stop the others, and go on with one run."""
+        desk, leader = self._desk, job.leader
+        assert leader is not None
+        losers = [run for run in job.runs if run is not winner]
+        for run in losers:
+            if not run.is_complete and now > surely_at(run, desk.rates, desk.jobs_on(run)):
+                desk.fleet.suspect(run.worker_id, now)
+                if run is leader:
+                    desk.breaker(leader.engine).bad(now)  # later than its own record promises: not just a tight plan
+        job.leader, job.challengers = winner, []
+        if winner is not leader or job.has_heir:
+            self._crown(job, winner, Reason.RACE_WON, now)
         else:
-            desk.emit(Settle(job.spec.id, job.stream.spec.id, leader.engine, leader.worker_id, Reason.RACE_LOST), "leader")
-            job.challenger = None
+            desk.emit(Settle(job.spec.id, job.stream.spec.id, winner.engine, winner.worker_id, Reason.RACE_LOST), "leader")
         job.move(JobEvent.SETTLED)
         job.stream.credit(job, job.spoken_s - job.race_from_s)
-        if not loser.is_complete:
-            desk.fleet.release(loser.worker_id, job.spec.id, now)
-            desk.emit(CancelJob(job.spec.id, job.stream.spec.id, loser.worker_id, loser.engine, Reason.RACE_LOST), "race_lost")
-        if not (job.leader and job.leader is leader and leader.is_complete):
+        for run in losers:
+            if not run.is_complete:
+                desk.fleet.release(run.worker_id, job.spec.id, now)
+                desk.emit(CancelJob(job.spec.id, job.stream.spec.id, run.worker_id, run.engine, Reason.RACE_LOST), "race_lost")
+        if not (winner is leader and winner.is_complete):
             self._after_settling(job, now)
 
-    def _promote(self, job: JobRecord, reason: Reason, now: float) -> None:
-        """The challenger is the leader from here on, and its engine the stream's."""
-        winner = job.challenger
-        assert winner is not None
-        job.leader, job.challenger = winner, None
+    def _crown(self, job: JobRecord, winner: Run, reason: Reason, now: float) -> None:
+        """A challenger is the job's run from here on, and its engine the stream's."""
+        job.has_heir = False
         self._desk.emit(Settle(job.spec.id, job.stream.spec.id, winner.engine, winner.worker_id, reason), "challenger")
         self._desk.switch_to(job.stream, winner.engine, now)
         if job.stream.spec.budget.sticky:

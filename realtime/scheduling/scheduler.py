@@ -108,6 +108,14 @@ class Scheduler:
             if job is not None and run is not None and run.worker_id == worker_id:
                 self._races.lost(job, run, Reason.WORKER_LOST, now)
 
+    def worker_silent(self, worker_id: WorkerId, now: float) -> None:
+        """A worker does not answer: until it does, it is taken only when nobody else has room."""
+        self._desk.fleet.suspect(worker_id, now)
+
+    def worker_answers(self, worker_id: WorkerId) -> None:
+        """A worker that was silent answers again."""
+        self._desk.fleet.clear(worker_id)
+
     # streams
 
     def open_stream(self, spec: StreamSpec, now: float) -> Admitted | Refused:
@@ -302,8 +310,8 @@ class Scheduler:
         desk = self._desk
         self._room.leave(job)
         desk.jobs.pop(job.spec.id, None)
-        for run in (job.leader, job.challenger):
-            if run is not None and not run.is_complete:
+        for run in job.runs:
+            if not run.is_complete:
                 desk.fleet.release(run.worker_id, job.spec.id, now)
                 desk.emit(CancelJob(job.spec.id, stream.spec.id, run.worker_id, run.engine, Reason.CANCELLED), "cancelled")
         if job.state is not JobState.DONE:

@@ -100,7 +100,8 @@ class JobRecord:
     stream: Stream
     state: JobState = JobState.WAITING
     leader: Run | None = None
-    challenger: Run | None = None
+    challengers: list[Run] = field(default_factory=list)  # of a race, in the order they were started
+    has_heir: bool = False  # the leader died in the race, and a challenger that had no sound yet stands in its place
     last_engine: EngineName | None = None  # whose audio was sent last, of an orphan
     base_s: float = 0.0  # spoken by runs that are over, of an orphan
     lost: dict[EngineName, int] = field(default_factory=dict)  # runs lost through no fault of the text
@@ -117,10 +118,20 @@ class JobRecord:
 
     def run_of(self, engine: EngineName) -> Run | None:
         """The live run of that engine."""
-        for run in (self.leader, self.challenger):
-            if run is not None and run.engine == engine:
+        for run in self.runs:
+            if run.engine == engine:
                 return run
         return None
+
+    @property
+    def runs(self) -> list[Run]:
+        """Everybody who speaks it now, the leader first."""
+        return [run for run in (self.leader, *self.challengers) if run is not None]
+
+    @property
+    def challenger(self) -> Run | None:
+        """The challenger to reckon with: the first that has sound, else the first."""
+        return next((run for run in self.challengers if run.is_sounding), self.challengers[0] if self.challengers else None)
 
     @property
     def spoken_s(self) -> float:

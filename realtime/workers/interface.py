@@ -116,6 +116,16 @@ class WorkerLost:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerSilent:
+    """A worker has not answered for a few heartbeats, or does again (`is_silent` false). It may be frozen, or just in a long step: nothing
+    is lost yet, but nobody should begin there who is in a hurry."""
+
+    worker_id: WorkerId
+    engine: EngineName
+    is_silent: bool
+
+
+@dataclass(frozen=True, slots=True)
 class JobEvent:
     """Something came of a job."""
 
@@ -123,7 +133,7 @@ class JobEvent:
     event: EngineEvent
 
 
-PoolEvent = WorkerReady | WorkerLost | JobEvent
+PoolEvent = WorkerReady | WorkerLost | WorkerSilent | JobEvent
 OnEvent = Callable[[PoolEvent], None]
 
 

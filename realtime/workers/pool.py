@@ -39,7 +39,7 @@ from realtime.workers.interface import (
 )
 from realtime.workers.worker import Counts, Health, Worker, check_sendable
 
-TICK_S = 0.25  # how often a worker is looked at; an eighth of the step timeout if that is less
+TICK_S = 0.1  # how often a worker is looked at; an eighth of the step timeout if that is less
 LEAVE_S = 2.0  # at the end, so long for a worker to leave by itself before it is killed (guess)
 PLAN_TIMEOUT_S = 5.0  # a plan takes milliseconds; a step before it may take its while
 MAX_PLANS = 64  # per worker

@@ -24,6 +24,7 @@ from realtime.workers.interface import (
     OnEvent,
     WorkerLost,
     WorkerReady,
+    WorkerSilent,
     WorkerSpec,
     WorkerState,
     WorkerStatus,
@@ -32,6 +33,7 @@ from realtime.workers.questions import Questions
 from realtime.workers.supervised import Child
 
 HARD_LIMIT = 1.5  # of the RSS limit: beyond it there is no time for a replacement to start
+SILENT_TICKS = 2  # heartbeats without an answer: from then on nobody should count on it (a frozen process is known within 0.3 s)
 DRAIN_S = 30.0  # a retired worker may take so long over its last jobs
 
 
@@ -75,6 +77,7 @@ class Worker:
         self._counts = counts
         self._questions = Questions()
         self._heartbeat = Heartbeat()
+        self._is_silent = False
         self._farewell: LossReason | None = None
         self._child: Child | None = None
 
@@ -102,6 +105,7 @@ class Worker:
         if self._heartbeat.silent_ticks * tick_s > patience_s:
             child.kill(LossReason.HUNG, f"no sign of life for {patience_s:g} s while {self.doing}")
             return Health.WELL
+        self._tell_silence(self._heartbeat.silent_ticks >= SILENT_TICKS)
         self.rss_mb = child.rss_mb()
         limit = self.spec.rss_limit_mb
         if limit is not None and self.rss_mb > limit * HARD_LIMIT:
@@ -228,6 +232,7 @@ class Worker:
 
     def _receive(self, message: m.Message) -> None:
         self._heartbeat.heard(message.number if isinstance(message, m.Pong) else None)  # any message shows that no step hangs
+        self._tell_silence(False)
         match message:
             case m.Spoken(event):
                 self._pass_on(event)
@@ -249,6 +254,11 @@ class Worker:
                 self.kill(LossReason.CRASHED, text)
             case _:
                 raise m.Garbled(f"a {type(message).__name__} from a child")
+
+    def _tell_silence(self, is_silent: bool) -> None:
+        if is_silent is not self._is_silent and self.state is WorkerState.READY:
+            self._is_silent = is_silent
+            self._on_event(WorkerSilent(self.id, self.spec.engine, is_silent))
 
     def _pass_on(self, event: Chunk | Done | Failed) -> None:
         if event.job_id not in self.jobs:

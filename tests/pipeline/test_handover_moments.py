@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
+from typing import Any
 
 import anyio
 import pytest
@@ -14,7 +16,7 @@ from realtime.bench.simulated_pool import Bench, SimulatedPool
 from realtime.bench.skipping_loop import LoopClock, SkippingLoop
 from realtime.engines.beacon.decoder import listen
 from realtime.pipeline.dispatcher import Dispatcher
-from realtime.pipeline.outputs import AudioOut, CancelledOut, DoneOut, FailedOut, Output
+from realtime.pipeline.outputs import AudioOut, CancelledOut, DoneOut, FailedOut, Output, SegmentOut, SwitchOut
 from realtime.pipeline.planning import Planner
 from realtime.pipeline.requests import Request
 from realtime.pipeline.utterance import Utterance, UtteranceOptions
@@ -66,6 +68,21 @@ class Stage:
         return Utterance("u", UtteranceOptions(request, AudioFormat(Codec.PCM_F32LE, 24000)), self.dispatcher, self.clock)
 
 
+class Witness(Ear):
+    """Keeps every output as well."""
+
+    def __init__(self, rate: int, clock: LoopClock) -> None:
+        super().__init__(rate, clock)
+        self.outputs: list[Output] = []
+
+    async def take(self, output: Output) -> None:
+        self.outputs.append(output)
+        await super().take(output)
+
+    def of(self, kind: type) -> list[Any]:
+        return [output for output in self.outputs if isinstance(output, kind)]
+
+
 def on_stage(scene: Callable[[Stage], Awaitable[None]]) -> None:
     """Play a scene with everything running."""
 
@@ -84,14 +101,14 @@ def on_stage(scene: Callable[[Stage], Awaitable[None]]) -> None:
         runner.run(play())
 
 
-def speak_under(*faults: Fault) -> tuple[Ear, Output, list[str]]:
+def speak_under(*faults: Fault) -> tuple[Witness, Output, list[str]]:
     """Speak the text while the faults strike."""
-    found: list[tuple[Ear, Output, list[str]]] = []
+    found: list[tuple[Witness, Output, list[str]]] = []
 
     async def scene(stage: Stage) -> None:
         for fault in faults:
             stage.pool.plant(fault)
-        utterance, ear = stage.utterance(), Ear(24000, stage.clock)
+        utterance, ear = stage.utterance(), Witness(24000, stage.clock)
         utterance.open()
         utterance.feed(TEXT)
         utterance.end()
@@ -120,6 +137,49 @@ def test_two_faults_in_a_row(second_ms: int) -> None:
         ear, ending, _ = speak_under(*faults)
         assert isinstance(ending, DoneOut)
         assert listen(ear.sound(), 24000).text == TEXT, (first_ms, second_ms)
+
+
+def test_what_is_told_after_a_switch_fits_what_is_heard_at_every_moment() -> None:
+    switched = 0
+    for at_ms in range(0, 960, 13):
+        ear, ending, _ = speak_under(Fault(FaultKind.EXCEPTION, "u/0#1", float(at_ms)))
+        assert isinstance(ending, DoneOut)
+        frames, heard = ear.of(AudioOut), listen(ear.sound(), 24000).characters
+        # usage is split as the frames were
+        sent = {engine: sum(f.samples for f in frames if f.engine == engine) / 24 for engine in {f.engine for f in frames}}
+        assert ending.usage.audio_ms_by_engine == pytest.approx(sent)
+        assert ending.usage.characters == len(TEXT)
+        # every switch lies where the voice changes: in the labels of the frames, in the sound, and in the text
+        assert [s.to_engine for s in ear.of(SwitchOut)] == [b.engine for a, b in pairwise(frames) if a.engine != b.engine]
+        for switch in ear.of(SwitchOut):
+            switched += 1
+            assert switch.sample == next(f.start for f in frames if f.engine == switch.to_engine)
+            assert [c.layout for c in heard if c.start < switch.sample - 100] == [0] * switch.character, at_ms
+            assert all(c.layout == 1 for c in heard[switch.character :]), at_ms
+        # the last word about each segment has every word at its place, in order and once
+        words = [word for segment in {s.index: s for s in ear.of(SegmentOut)}.values() for word in segment.words]
+        assert all(a.span.end <= b.span.start and a.start_ms <= b.start_ms for a, b in pairwise(words)), at_ms
+        for word in words:
+            assert heard[word.span.start].start / 24 == pytest.approx(word.start_ms, abs=6), (at_ms, word)
+        assert "".join(TEXT[w.span.start : w.span.end] for w in words) == TEXT, at_ms
+    assert switched > 30
+
+
+@pytest.mark.parametrize("third_ms", range(0, 400, 40))
+def test_the_last_engine_failing_at_any_moment_is_an_error_with_what_was_heard(third_ms: int) -> None:
+    for first_ms in (0, 150, 290):
+        faults = [Fault(FaultKind.EXCEPTION, f"u/0#{k}", float(at)) for k, at in ((1, first_ms), (2, 90), (3, third_ms))]
+        ear, ending, struck = speak_under(*faults)
+        if len(struck) < 3:
+            assert isinstance(ending, DoneOut)  # there was less left to say than that
+            continue
+        assert isinstance(ending, FailedOut)
+        assert (ending.code, ear.outputs[-1]) == ("engine_failed", ending)
+        sent_ms = sum(f.samples for f in ear.of(AudioOut)) / 24
+        assert 0 <= ending.heard_ms <= sent_ms
+        whole = listen(ear.sound()[: round(ending.heard_ms * 24)], 24000).text
+        assert TEXT.startswith(whole)
+        assert len(whole) - 1 <= ending.heard_chars <= len(whole)  # a burst is whole before its character is over
 
 
 def test_when_the_last_engine_fails_the_error_says_what_was_heard() -> None:

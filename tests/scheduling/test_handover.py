@@ -96,11 +96,43 @@ def test_the_challenger_dies_during_the_race(racing, pick) -> None:  # type: ign
     assert (again.from_engine, again.to_engine, again.is_race) == ("first", "third", True)
 
 
-def test_the_challenger_is_late_as_well(racing, pick) -> None:  # type: ignore[no-untyped-def]
+def test_the_challenger_is_late_as_well_and_the_next_engine_joins_the_race(racing, pick) -> None:  # type: ignore[no-untyped-def]
     racing.worker("third", first=0.01)
     done = racing.advance(1.0)
-    assert [s.engine for s in pick(act.Settle, done)][:1] == ["second"]
-    assert ("second", "third") in [(h.from_engine, h.to_engine) for h in pick(act.HandOver, done)]
+    assert [h.to_engine for h in pick(act.HandOver, done)] == ["third"]
+    assert not pick(act.Settle, done)  # whoever has sound first wins: the other two may still be
+    done = racing.sound("s/0", "third", 0.5)
+    assert [s.engine for s in pick(act.Settle, done)] == ["third"]
+    assert sorted(c.engine for c in pick(act.CancelJob, done)) == ["first", "second"]
+
+
+def test_a_race_of_three_goes_on_when_its_leader_dies(racing, pick) -> None:  # type: ignore[no-untyped-def]
+    racing.worker("third", first=0.01)
+    racing.advance(1.0)
+    racing.scheduler.worker_lost("first-0", racing.now)
+    done = racing.plan()
+    assert not pick(act.Settle, done) and not pick(act.CancelJob, done)
+    done = racing.sound("s/0", "second", 0.5) + racing.advance(0.1)
+    assert [s.engine for s in pick(act.Settle, done)] == ["second"]
+    assert [c.engine for c in pick(act.CancelJob, done)] == ["third"]
+
+
+def test_of_a_race_of_three_the_last_one_left_is_heard(racing, pick) -> None:  # type: ignore[no-untyped-def]
+    racing.worker("third", first=0.01)
+    racing.advance(1.0)
+    racing.scheduler.worker_lost("first-0", racing.now)
+    racing.scheduler.failed("s/0", "second", Reason.ENGINE_FAILED, racing.now)
+    assert [s.engine for s in pick(act.Settle, racing.plan())] == ["third"]
+
+
+def test_a_worker_that_does_not_answer_is_the_last_to_be_asked(pair, pick) -> None:  # type: ignore[no-untyped-def]
+    pair.worker("first", "first-1")
+    for silent, other in (("first-0", "first-1"), ("first-1", "first-0")):
+        pair.scheduler.worker_silent(silent, pair.now)
+        job = pair.submit(0 if silent == "first-0" else 1)
+        assert [d.worker_id for d in pick(act.Dispatch, pair.plan())] == [other]
+        pair.scheduler.finished(job, "first", 3.0, pair.now)
+        pair.scheduler.worker_answers(silent)
 
 
 def test_the_challenger_finds_nothing_left_to_say(racing, pick) -> None:  # type: ignore[no-untyped-def]
