@@ -26,8 +26,9 @@ CODE_S = 0.01997
 """Sound of one code: 1.72 frames of 256 samples at 22,050 Hz."""
 SAFETY = 0.9
 """Guess: a tenth kept for what the model doesn't know (busy neighbours, other jobs that start meanwhile)."""
-FIRST_SHARE = 0.95
-"""Simulated for 250 codes on two cores: 1.0 gives 0.68 s to the first audio and RTF 0.92, 0.95 gives 0.78 and 0.76, larger gains little."""
+FIRST_SHARE = 0.88
+"""Simulated for 250 codes on two cores: with 0.95 the chunks of fast grow late, if ever (0.71 s to the first audio and RTF 0.88; fastest 0.44
+and 0.92), with 0.88 at once (0.81 and 0.78; 0.51 and 0.70); larger first chunks gain little more."""
 ROOM = 0.95
 """Part of the sound's time that the background can use; the rest passes at its beginning and end (measured)."""
 LATEST_FIRST = 2
@@ -40,13 +41,13 @@ GROWTH = 3
 @dataclass(frozen=True, slots=True)
 class Costs:
     """What this host takes, measured when the engine loads: seconds per code decoded on all cores, per frame and estimator branch, per
-    frame vocoded, per code decoded on one core, cores. The defaults are a two-core AVX-512 host's."""
+    frame vocoded, per code decoded on one core beside the sound, cores. The defaults are a two-core AVX-512 host's."""
 
     decode_s: float = 0.0080
     flow_s: float = 0.00013
     vocode_s: float = 0.0017
     margin_frames: int = 18
-    alone_s: float = 0.0096
+    alone_s: float = 0.0116
     cores: int = 2
 
     def sound_s(self, codes: int, level: Level, prompt_frames: int) -> float:

@@ -31,6 +31,8 @@ PREFIXES = 8
 """Voices' condition rows kept in the cache at once; each holds two pages officially (8 MB)."""
 MARGIN_SHARE = 0.45
 """What a frame of the vocoder's margin costs beside one of sound: only the first stage runs over most of it (vocode.py)."""
+BESIDE = 1.35
+"""A code takes so much longer on one core beside the sound than there alone, the sound's own delay by it included (measured; LOG)."""
 TRIAL_ROWS = 192
 """Frames of the trial runs that measure costs: about those of a first chunk. Shorter ones look dearer per frame."""
 
@@ -92,7 +94,7 @@ def measured_costs(stages: Stages) -> Costs:
     kernels = stages.vocoder.kernels
     decode_s, threads = _best(lambda: stages.decoder.step([sequence]), 8), kernels.threads
     kernels.set_threads(1)
-    alone_s = _best(lambda: stages.decoder.step([sequence]), 8)
+    alone_s = BESIDE * _best(lambda: stages.decoder.step([sequence]), 8)
     kernels.set_threads(threads)
     stages.decoder.end(sequence)
     stages.decoder.forget_prefix(prefix)
