@@ -27,8 +27,8 @@ CODE_S = 0.01997
 SAFETY = 0.9
 """Guess: a tenth kept for what the model doesn't know (busy neighbours, other jobs that start meanwhile)."""
 FIRST_SHARE = 0.88
-"""Simulated for 250 codes on two cores: with 0.95 the chunks of fast grow late, if ever (0.71 s to the first audio and RTF 0.88; fastest 0.44
-and 0.92), with 0.88 at once (0.81 and 0.78; 0.51 and 0.70); larger first chunks gain little more."""
+"""Simulated for 250 codes on two cores: with 0.95 the chunks of fast grow late, if ever (0.71 s to the first audio and RTF 0.88; fastest
+0.44 and 0.92), with 0.88 at once (0.81 and 0.78; 0.51 and 0.70); larger first chunks gain little more."""
 ROOM = 0.95
 """Part of the sound's time that the background can use; the rest passes at its beginning and end (measured)."""
 LATEST_FIRST = 2
