@@ -80,19 +80,9 @@ class Emitter:
     def next(self, room: int) -> Output | None:
         """The next thing to send, or None if there is nothing. Up to `room` samples of sound are made ready at once, at least a frame
         unless it is 0; of a codec proper one frame, since packets take up to 0.2 ms each and other streams wait meanwhile."""
-        while True:
-            if self._queue:
-                return self._queue.popleft()
-            run = self.head
-            if run is None:
-                return None
-            ready = self._ready(run)
-            if ready == 0 and run.is_complete:
-                self._end_run(run)
-                continue
-            if ready == 0 or room <= 0:
-                return None
-            self._emit(run, min(ready, self._most or max(room, self._frame)))
+        if not self._queue:
+            self._fill(room)
+        return self._queue.popleft() if self._queue else None
 
     def finish(self) -> None:
         """No run will follow: queue what the encoder still holds."""
@@ -121,6 +111,20 @@ class Emitter:
         return max(chars, self.chars_done if sample >= self.sent_samples else 0)
 
     # ---- private ----
+
+    def _fill(self, room: int) -> None:
+        """Queue the next sound, and before it what is to be told of runs that end and begin: it leaves in one write."""
+        while self.runs:
+            run = self.runs[0]
+            ready = self._ready(run)
+            if ready == 0 and run.is_complete:
+                self._end_run(run)
+                continue
+            if ready == 0 or room <= 0:
+                return
+            self._emit(run, min(ready, self._most or max(room, self._frame)))
+            if self._queue:
+                return  # else the codec keeps what it was given for its first packet
 
     def _ready(self, run: SegmentRun) -> int:
         if run.is_complete:

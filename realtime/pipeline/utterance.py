@@ -152,6 +152,11 @@ class Utterance:
         self._wake.set()
 
     @property
+    def has_more(self) -> bool:
+        """Another output follows at once the one that is being sent."""
+        return self._ending is None and self._emitter.has_queued
+
+    @property
     def voice(self) -> str:
         """The voice that speaks, known once it is open."""
         return self._dispatcher.voice_of(self)

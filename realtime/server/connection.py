@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from math import ceil
 
 import anyio
 from anyio.abc import TaskGroup
@@ -38,6 +39,8 @@ log = logging.getLogger("realtime.connection")
 GOING_AWAY, POLICY_VIOLATION, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1008, 1011, 1013
 # How often silence and stalled writes are looked for; how often a place for an utterance that waits for one.
 WATCH_S, RETRY_S = 1.0, 0.2
+# Connections look at multiples of this, so that many share a wake-up of the process.
+WATCH_STEP_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,14 +226,14 @@ class Connection:
 
     async def _speak(self, client_id: UtteranceId, utterance: Utterance, has_words: bool, tasks: TaskGroup) -> None:
         try:
-            await self._gateway.run(utterance, partial(self._send_output, client_id, has_words), self._label)
+            await self._gateway.run(utterance, partial(self._send_output, client_id, utterance, has_words), self._label)
         finally:
             if self._utterances.get(client_id) is utterance:
                 del self._utterances[client_id]
         if self._dialect.closing is not None:
             await self._leave(tasks)
 
-    async def _send_output(self, client_id: UtteranceId, has_words: bool, output: Output) -> None:
+    async def _send_output(self, client_id: UtteranceId, utterance: Utterance, has_words: bool, output: Output) -> None:
         messages = []
         for event in to_events(client_id, output, has_words):
             if not self._session.can_send(event):
@@ -240,7 +243,10 @@ class Connection:
             if message is not None:
                 messages.append(message)
         if not isinstance(output, AudioOut):
-            await self._outbox.put(*messages)
+            if utterance.has_more:
+                self._outbox.add(*messages)
+            else:
+                await self._outbox.put(*messages)
             return
         await self._outbox.put(*messages, utterance=client_id)
         await self._gateway.clock.sleep_until(0.0)  # another stream's first words shall not wait for all of this one's lead
@@ -287,7 +293,7 @@ class Connection:
     async def _watch(self, tasks: TaskGroup) -> None:
         limits, clock = self._gateway.settings.limits, self._gateway.clock
         while True:
-            await clock.sleep_until(clock.now() + WATCH_S)
+            await clock.wait(anyio.Event(), ceil((clock.now() + WATCH_S) / WATCH_STEP_S) * WATCH_STEP_S)
             now, stalled = clock.now(), self._outbox.stalled_since
             if stalled is not None and now - stalled > limits.slow_client_s:
                 metrics.slow_clients.inc()

@@ -48,11 +48,15 @@ class Outbox:
             if self._room.is_set():
                 self._room = anyio.Event()
             await self._room.wait()
+        self.add(*messages, utterance=utterance)
+        if not self._is_writing:
+            await self._drain()
+
+    def add(self, *messages: str | bytes, utterance: UtteranceId | None = None) -> None:
+        """Queue messages that leave with those of the next `put`, which must follow at once."""
         for message in messages:
             self._queue.append((utterance, message))
             self._bytes += len(message)
-        if not self._is_writing:
-            await self._drain()
 
     async def emptied(self) -> None:
         """Wait until everything was written, or the one who wrote has given up."""

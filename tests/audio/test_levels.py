@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -129,3 +130,12 @@ def test_loud_white_noise_is_garbage_and_loud_speech_or_soft_noise_is_not(voice:
     assert is_garbage(loud * np.float32(0.1)) is None
     assert is_garbage(voice(24000, 24000) * np.float32(1.9)) is None
     assert is_garbage(loud[:100]) is None
+
+
+@pytest.mark.parametrize("slope", [-0.6, -0.3, 0.0, 0.3, 0.6])
+def test_noise_of_a_colour_is_noise_all_the_same(slope: float) -> None:
+    """The cheap look at the steps between samples, which spares tones the spectrum, must let no such noise through."""
+    white = np.random.default_rng(4).normal(0.0, 1.0, 4800)
+    coloured = np.array(list(itertools.accumulate(white, lambda before, now: slope * before + now)), np.float32)
+    loud = np.clip(coloured / coloured.std() * 0.4, -0.99, 0.99).astype(np.float32)
+    assert is_garbage(loud) == "noise"
