@@ -174,6 +174,7 @@ def _run(scene: _Scene, stop_s: float) -> SegmentRun:
     """The segment as the service holds it when the old engine has come to `stop_s`."""
     old, new = scene.old, scene.new
     run = SegmentRun(Segment(0, Span(0, len(old.take.text)), old.take.text, old.take.language), old.rate)
+    run.follow()
     run.plan, run.reference, run.tempo = new.plan, new.features, scene.tempo
     attempt = Attempt("job", "old", old.take.voice, "", "", SpokenText.verbatim(old.take.text))
     run.begin(attempt)

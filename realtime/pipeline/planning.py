@@ -58,6 +58,7 @@ class Planner:
         if info is not None and self._tasks is not None:
             voice = next(part.voice for part in parts if part.engine == info.name)
             run.tempo = self._tempi.tempo(parts[0].voice, voice, run.segment.language)
+            run.follow()
             self._tasks.start_soon(self._fetch, run, info, voice, request)
 
     def spoken(self, run: SegmentRun, request: Request) -> None:

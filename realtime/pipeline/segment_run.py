@@ -33,6 +33,7 @@ class SegmentRun:
         "buffer",
         "forms",
         "is_complete",
+        "is_followed",
         "live",
         "plain",
         "plan",
@@ -50,7 +51,8 @@ class SegmentRun:
         self.plain = SpokenText.verbatim(segment.text) if plain is None else plain
         self.forms: dict[str, SpokenText] = {}
         self.rate = rate
-        self.buffer = RunBuffer(MelStream(rate))
+        self.buffer = RunBuffer()
+        self.is_followed = False
         self.plan: SpeechPlan | None = None
         self.reference: npt.NDArray[np.float32] | None = None  # what the plan's engine would sound like, to find the place in it
         self.tempo = Tempo()  # of the plan's engine against the speaking one
@@ -69,6 +71,12 @@ class SegmentRun:
         return f"<SegmentRun {self.segment.index} by {engine}, {state}: {self.buffer.taken} of {self.buffer.total} samples sent>"
 
     # ---- sound arrives ----
+
+    def follow(self) -> None:
+        """Describe the sound as it comes, because a plan to align it with was asked for: 1 to 2 ms of CPU per second, so not for all."""
+        if self.buffer.total == 0:
+            self.is_followed = True
+            self.buffer.ear = MelStream(self.rate)
 
     def begin(self, attempt: Attempt, reason: str = "") -> None:
         """Make `attempt` the one whose sound goes out; its first sample lies at the buffer's present end."""
@@ -124,7 +132,7 @@ class SegmentRun:
     def restart(self) -> None:
         """Forget all sound: another voice shall speak the segment from its first word. Only before any of it was taken."""
         assert self.buffer.taken == 0, "what was sent can't be taken back"
-        self.buffer = RunBuffer(MelStream(self.rate))
+        self.buffer = RunBuffer(MelStream(self.rate) if self.is_followed else None)
         self.live, self.standbys, self.resume, self.voicings = None, [], None, []
         self._splicer, self._text_map, self._words = None, TextMap(), []
 

@@ -28,6 +28,7 @@ def spoken(note_s: float, timbre: float = 0.3) -> np.ndarray:
 
 def run_of(sound: np.ndarray, taken_s: float) -> SegmentRun:
     run = SegmentRun(Segment(0, Span(0, 10), TEXT), RATE)
+    run.follow()
     run.plan, run.reference = PLAN, log_mel(spoken(0.2), RATE)
     attempt = Attempt("j#1", "quiet", "v", "w", "", SpokenText.verbatim(TEXT))
     run.begin(attempt)
@@ -102,6 +103,7 @@ def test_sound_that_was_cut_off_at_a_handover_is_not_listened_to() -> None:
 
 def test_an_engine_that_tells_its_words_needs_no_ear() -> None:
     run = SegmentRun(Segment(0, Span(0, 10), TEXT), RATE)
+    run.follow()
     attempt = Attempt("j#1", "telling", "v", "w", "", SpokenText.verbatim(TEXT))
     run.begin(attempt)
     run.receive(attempt, Chunk("j#1", spoken(0.2)[: RATE // 5], RATE, Span(0, 1)))
@@ -134,3 +136,11 @@ def test_after_a_change_the_ear_hears_both_voices() -> None:
     run.promote(following, "test")
     assert run.buffer.ear is None or len(run.buffer.ear) == run.buffer.total
     assert run.char_at(run.voicings[-1].at) == point.character
+
+
+def test_sound_is_described_only_where_a_plan_was_asked_for() -> None:
+    run = SegmentRun(Segment(0, Span(0, 10), TEXT), RATE)
+    assert run.buffer.ear is None
+    run.follow()
+    run.buffer.append(np.zeros(RATE, np.float32))
+    assert run.buffer.ear is not None and len(run.buffer.ear) == RATE
