@@ -1,11 +1,19 @@
 """`realtime bench handover`: are words repeated or lost when engines are shot in mid-speech?
 
 Random Chinese and English is spoken by `beacon` voices, whose every character can be read back from the sound; main, second and third
-voice differ in tempo, level, sample rate and chunk size. Faults strike at random moments of random segments, some of them the engine
-that has just taken over. What the listener received is decoded and compared with the text, its arrival with the playout clock.
+voice differ in tempo, level, sample rate and chunk size. Faults strike at random moments of random segments, up to two in a row, so
+that the engine that has just taken over falls as well. What the listener received is decoded and compared with the text, its arrival
+with the playout clock. The service code (utterance, dispatcher, scheduler, emitter) and the engines are real, time is simulated.
 
-The service code is the real one (utterance, dispatcher, scheduler, emitter), the engines are real, time is simulated. The second part
-looks for random places in sentences of real voices (`handover_speech`), the third shoots real worker processes (`handover_processes`).
+Two parts, which differ in what else is sick when a fault strikes:
+
+1. The figure. One listener at a time on nine workers, `RECOVERY_S` between two, longer than any fault lasts: a listener meets every fault
+   that is meant for them, and none that was meant for others.
+2. The storm (`storm_...`). Fifteen to twenty listeners at once on the same nine workers, each with two or three faults of their own, most
+   of which make a worker useless to all for up to 4 s: most workers of every engine are sick at any moment, more than a handover can
+   mend. Words must still be whole; how long listeners wait says how the service bends.
+
+Besides, random places in sentences of real voices are looked for (`handover_speech`), and real processes shot (`handover_processes`).
 """
 
 from __future__ import annotations
@@ -14,22 +22,23 @@ import argparse
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any
 
 import anyio
 import numpy as np
-import numpy.typing as npt
 
 from realtime.audio.levels import clicks
 from realtime.bench import handover_speech
+from realtime.bench.ear import Ear
 from realtime.bench.simulated_pool import Bench, SimulatedPool
 from realtime.bench.skipping_loop import LoopClock, SkippingLoop
 from realtime.engines.beacon.decoder import listen
 from realtime.errors import Overloaded
 from realtime.pipeline.dispatcher import Dispatcher
-from realtime.pipeline.outputs import AudioOut, DoneOut, Output, SwitchOut
+from realtime.pipeline.outputs import DoneOut
 from realtime.pipeline.planning import Planner
 from realtime.pipeline.requests import Request
 from realtime.pipeline.utterance import Utterance, UtteranceOptions
@@ -39,8 +48,6 @@ from realtime.scheduling.breaker import BreakerSettings
 from realtime.scheduling.scheduler import Scheduler, SchedulerSettings
 from realtime.types import AudioFormat, Budget, Codec
 from realtime.workers.interface import Fault, FaultKind, PoolEvent
-
-Samples = npt.NDArray[np.float32]
 
 ENGINES = ("main", "second", "third")
 UNBOUNDED = SchedulerSettings(
@@ -52,6 +59,7 @@ VALUES = {FaultKind.STALL: (150.0, 4000.0), FaultKind.SLOW: (3.0, 40.0), FaultKi
 KINDS = tuple(FaultKind)
 WORDS = "the quick brown fox bank account transfer please hold your card number is ready thank you for calling today morning".split()
 UTTERANCES_PER_WORLD = 40
+RECOVERY_S = 5.0  # between two listeners of the first part: the longest fault makes a worker useless for 4 s
 
 
 @dataclass(slots=True)
@@ -75,24 +83,25 @@ class Score:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of `realtime bench handover`."""
-    parser.add_argument("--faults", type=int, default=None, help="faults to inject (default 10000, with --quick 400)")
+    parser.description = (
+        "Shoots engines in mid-speech and reads back what the listener heard. First part: one listener at a time, so that the faults of one"
+        " do not make the workers of another sick. Second part, keys storm_...: fifteen to twenty listeners at once on the same nine"
+        " workers, most of which are sick at any moment. Then real voices and real processes."
+    )
+    parser.add_argument("--faults", type=int, default=None, help="faults of the first part (default 10000, with --quick 400)")
+    parser.add_argument("--storm-faults", type=int, default=None, help="faults of the storm (default 1500, with --quick 100; 0 for none)")
     parser.add_argument("--processes", type=int, default=None, metavar="N", help="utterances on real worker processes (default 40)")
-    parser.add_argument("--show", type=int, default=0, metavar="N", help="print the first N utterances that came back wrong")
+    parser.add_argument("--show", type=int, default=0, metavar="N", help="print the first N utterances of each part that came back wrong")
     parser.add_argument("--sambert", metavar="DIR", default=None, help="folder of exported Sambert voices, to cross them with espeak's")
     parser.add_argument("--quick", action="store_true")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure; returns the keys of architecture section 7."""
-    wanted = args.faults or (400 if args.quick else 10_000)
-    score = Score()
-    world = 0
-    while score.faults.total() < wanted:
-        world += 1
-        one_world(args.seed * 100_003 + world, score)
-        print(f"\r{score.faults.total()} of {wanted} faults, {score.repeated} repeated, {score.dropped} dropped", end="", flush=True)
-    print()
-    for line in score.trouble[: args.show]:
+    """Measure; returns the keys of architecture section 7, and those of the storm."""
+    calm, storm = Score(), Score()
+    _fill(calm, args.seed, args.faults or (400 if args.quick else 10_000), is_storm=False)
+    _fill(storm, args.seed, (100 if args.quick else 1500) if args.storm_faults is None else args.storm_faults, is_storm=True)
+    for line in (*calm.trouble[: args.show], *storm.trouble[: args.show]):
         print(line)
     speech = handover_speech.measure(args.seed, 200 if args.quick else 3000)
     for line in speech.pop("speech_trouble")[: args.show]:
@@ -104,6 +113,24 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     count = (8 if args.quick else 40) if args.processes is None else args.processes
     processes = handover_processes.measure(args.seed, count) if count else {}
+    stormy = {f"storm_{key}": value for key, value in _report(storm).items()} if storm.utterances else {}
+    return {**_report(calm), **stormy, **speech, **processes}
+
+
+def _fill(score: Score, seed: int, wanted: int, is_storm: bool) -> None:
+    """World after world until so many faults have struck."""
+    world = 0
+    while score.faults.total() < wanted:
+        world += 1
+        one_world(seed * 100_003 + world, score, is_storm)
+        what = f"{'storm' if is_storm else 'one at a time'}: {score.faults.total()} of {wanted} faults"
+        print(f"\r{what}, {score.repeated} repeated, {score.dropped} dropped", end="", flush=True)
+    if world:
+        print()
+
+
+def _report(score: Score) -> dict[str, Any]:
+    """The keys of one part."""
     reactions = np.sort(score.reactions_ms) if score.reactions_ms else np.zeros(1)
     return {
         "faults": score.faults.total(),
@@ -118,17 +145,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "silence_ms_max": round(score.silence_ms_max, 1),
         "underruns": score.underruns,
         "clicks": score.clicks,
-        **speech,
-        **processes,
         "reaction_p50_ms": round(float(np.percentile(reactions, 50)), 1),
         "reaction_p99_ms": round(float(np.percentile(reactions, 99)), 1),
     }
 
 
-def one_world(seed: int, score: Score) -> None:
+def one_world(seed: int, score: Score, is_storm: bool = False) -> None:
     """A few dozen utterances on one set of engines."""
     with asyncio.Runner(loop_factory=SkippingLoop) as runner:
-        runner.run(_World(seed, score).run())
+        world = _World(seed, score)
+        runner.run(world.run(world.storm if is_storm else world.one_by_one))
 
 
 class _World:
@@ -176,17 +202,27 @@ class _World:
             for k, name in enumerate(ENGINES)
         ]
 
-    async def run(self) -> None:
-        """Speak everything."""
+    async def run(self, listeners: Callable[[], Awaitable[None]]) -> None:
+        """Have the service running while `listeners` listen."""
         async with anyio.create_task_group() as tasks:
             self.planner.attach(self.pool, tasks)
             self.pool.start()
             tasks.start_soon(self.dispatcher.run)
-            async with anyio.create_task_group() as listeners:
-                for k in range(UTTERANCES_PER_WORLD):
-                    listeners.start_soon(self._one, f"u{k}")
-                    await anyio.sleep(self.rng.uniform(0.05, 0.8))
+            await listeners()
             tasks.cancel_scope.cancel()
+
+    async def one_by_one(self) -> None:
+        """Each listener finds every worker well."""
+        for k in range(UTTERANCES_PER_WORLD):
+            await self._one(f"u{k}")
+            await anyio.sleep(RECOVERY_S)
+
+    async def storm(self) -> None:
+        """All at once, as they come."""
+        async with anyio.create_task_group() as listeners:
+            for k in range(UTTERANCES_PER_WORLD):
+                listeners.start_soon(self._one, f"u{k}")
+                await anyio.sleep(self.rng.uniform(0.05, 0.8))
 
     async def _one(self, name: str) -> None:
         rng = self.rng
@@ -262,44 +298,6 @@ class _World:
             found_wrong = f"{len(damages)} damaged, {len(broken)} clicks, {len(ear.switches)} switches"
             about = f"silence {silence_ms:.0f} ms, {found_wrong}, {ended}"
             score.trouble.append(f"{self.seed} {name}: {about}\n  said  {text}\n  heard {heard}\n  faults {self.told.get(name)}")
-
-
-class Ear:
-    """The listener: keeps the sound and when it came."""
-
-    def __init__(self, rate: int, clock: LoopClock) -> None:
-        self.rate = rate
-        self._clock = clock
-        self._pieces: list[Samples] = []
-        self._arrivals: list[tuple[float, int]] = []
-        self.switches: list[int] = []
-        self.switched_at: list[float] = []
-
-    async def take(self, output: Output) -> None:
-        """One output of the utterance."""
-        if isinstance(output, AudioOut):
-            self._pieces.append(np.frombuffer(output.payload, np.float32))
-            self._arrivals.append((self._clock.now(), len(self._pieces[-1])))
-        elif isinstance(output, SwitchOut):
-            self.switches.append(output.sample)
-            self.switched_at.append(self._clock.now())
-
-    def sound(self) -> Samples:
-        """Everything that came."""
-        return np.concatenate(self._pieces) if self._pieces else np.zeros(0, np.float32)
-
-    def silence_s(self, start_buffer_s: float) -> float:
-        """The longest wait of a listener who begins `start_buffer_s` after the first sound came. All text was given at once, so every
-        wait is one too many. Worked out from arrivals alone, not by the service's own model."""
-        if not self._arrivals:
-            return 0.0
-        until = self._arrivals[0][0] + start_buffer_s
-        worst = 0.0
-        for at, samples in self._arrivals:
-            if at > until:
-                worst, until = max(worst, at - until), at
-            until += samples / self.rate
-        return worst
 
 
 def compare(said: str, heard: str) -> tuple[int, int]:

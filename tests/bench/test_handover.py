@@ -7,6 +7,8 @@ import logging
 import pytest
 
 from realtime.bench import handover
+from realtime.bench.ear import Ear
+from realtime.bench.skipping_loop import LoopClock
 
 
 @pytest.fixture(autouse=True)
@@ -15,13 +17,22 @@ def quiet() -> None:
     logging.getLogger("realtime.dispatcher").setLevel(logging.CRITICAL)
 
 
-def test_no_character_is_repeated_or_lost_under_fire(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_storm", [False, True])
+def test_no_character_is_repeated_or_lost_under_fire(monkeypatch: pytest.MonkeyPatch, is_storm: bool) -> None:
     monkeypatch.setattr(handover, "UTTERANCES_PER_WORLD", 12)
     score = handover.Score()
-    handover.one_world(11, score)
+    handover.one_world(11, score, is_storm)
     assert score.faults.total() >= 15
     assert score.switches > 5
     assert (score.repeated, score.dropped, score.damaged, score.failed, score.clicks) == (0, 0, 0, 0, 0), score.trouble
+
+
+def test_one_listener_at_a_time_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handover, "UTTERANCES_PER_WORLD", 12)
+    score = handover.Score()
+    handover.one_world(12, score)
+    assert score.faults.total() >= 15
+    assert (score.underruns, score.silence_ms_max) == (0, 0.0), score.trouble
 
 
 @pytest.mark.parametrize(
@@ -33,7 +44,7 @@ def test_what_counts_as_repeated_and_lost(heard: str, expected: tuple[int, int])
 
 
 def test_silence_is_what_a_listener_waits_beyond_the_start_buffer() -> None:
-    ear = handover.Ear(1000, handover.LoopClock())
+    ear = Ear(1000, LoopClock())
     ear._arrivals = [(10.0, 500), (10.7, 500), (11.0, 100)]
     assert ear.silence_s(0.1) == pytest.approx(0.1)
     assert ear.silence_s(0.3) == 0.0

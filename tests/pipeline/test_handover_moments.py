@@ -11,7 +11,8 @@ from typing import Any
 import anyio
 import pytest
 
-from realtime.bench.handover import ENGINES, UNBOUNDED, Ear
+from realtime.bench.ear import Ear
+from realtime.bench.handover import ENGINES, UNBOUNDED
 from realtime.bench.simulated_pool import Bench, SimulatedPool
 from realtime.bench.skipping_loop import LoopClock, SkippingLoop
 from realtime.engines.beacon.decoder import listen
