@@ -78,9 +78,10 @@ class Breaker:
         """A run of the engine ended well."""
         self._count(now, is_bad=False)
 
-    def bad(self, now: float) -> None:
-        """A run failed, or missed a deadline through the engine's own slowness."""
-        self._count(now, is_bad=True)
+    def bad(self, now: float, under_way: int = 0) -> None:
+        """A run failed, or missed a deadline through the engine's own slowness. `under_way`: its runs that go on; they speak for the
+        engine as much as those that ended, or one bad worker of hundreds would close all while the first segments are being made."""
+        self._count(now, is_bad=True, under_way=under_way)
 
     def due(self, now: float) -> bool:
         """True when a canary should start now; the caller then calls `canary_started`. Moves OPEN to HALF_OPEN, ends lost canaries."""
@@ -123,7 +124,7 @@ class Breaker:
         """When `due` must be asked next; None while closed."""
         return None if self.is_closed else self._wake
 
-    def _count(self, now: float, is_bad: bool) -> None:
+    def _count(self, now: float, is_bad: bool, under_way: int = 0) -> None:
         if not self.is_closed:
             return
         self._results.append((now, is_bad))
@@ -131,7 +132,7 @@ class Breaker:
         while self._results and self._results[0][0] < now - self.settings.window_s:
             self._bad -= self._results.popleft()[1]
         total = len(self._results)
-        if is_bad and total >= self.settings.least_results and self._bad >= self.settings.bad_share * total:
+        if is_bad and total >= self.settings.least_results and self._bad >= self.settings.bad_share * (total + under_way):
             self._wake = now + self.settings.cool_down_s
             self._move(BreakerEvent.TRIPPED)
 

@@ -64,6 +64,10 @@ class Desk:
             self.breakers[engine] = Breaker(self.settings.breaker)
         return self.breakers[engine]
 
+    def failed(self, engine: EngineName, now: float) -> None:
+        """A run of the engine failed, or missed a deadline through the engine's own slowness."""
+        self.breaker(engine).bad(now, self.fleet.used(engine))
+
     def is_open_to(self, job: JobRecord, engine: EngineName) -> bool:
         """True when the engine may be given the job: it has workers, its breaker is closed or it is the last resort."""
         if engine in job.barred or not self.fleet.has(engine):

@@ -103,7 +103,7 @@ class Races:
         else:
             job.barred.add(run.engine)
         if reason not in (Reason.WORKER_LOST, Reason.UNSPEAKABLE):  # a lost worker is counted once, not per job
-            desk.breaker(run.engine).bad(now)
+            desk.failed(run.engine, now)
         if run in job.challengers:
             job.challengers.remove(run)
             self._race_shrank(job, now)
@@ -325,7 +325,7 @@ class Races:
             if not run.is_complete and now > surely_at(run, desk.rates, desk.jobs_on(run)):
                 desk.fleet.suspect(run.worker_id, now)
                 if run is leader:
-                    desk.breaker(leader.engine).bad(now)  # later than its own record promises: not just a tight plan
+                    desk.failed(leader.engine, now)  # later than its own record promises: not just a tight plan
         job.leader, job.challengers = winner, []
         if winner is not leader or job.has_heir:
             self._crown(job, winner, Reason.RACE_WON, now)

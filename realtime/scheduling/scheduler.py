@@ -101,7 +101,7 @@ class Scheduler:
         worker = self._desk.fleet.remove(worker_id)
         if worker is None:
             return
-        self._desk.breaker(worker.card.engine).bad(now)
+        self._desk.failed(worker.card.engine, now)
         for job_id in tuple(worker.runs):
             job = self._desk.jobs.get(job_id)
             run = job.run_of(worker.card.engine) if job else None

@@ -46,6 +46,15 @@ def test_stays_closed_while_most_results_are_good() -> None:
     assert breaker.is_closed
 
 
+def test_runs_that_go_on_speak_for_the_engine() -> None:
+    breaker = Breaker(BreakerSettings(least_results=5, bad_share=0.5))
+    for k in range(9):
+        breaker.bad(0.1 * k, under_way=10)
+    assert breaker.is_closed
+    breaker.bad(1.0, under_way=10)
+    assert not breaker.is_closed, "ten of twenty are bad"
+
+
 def test_forgets_failures_older_than_the_window() -> None:
     breaker = Breaker(BreakerSettings(least_results=3, window_s=10))
     breaker.bad(0)
