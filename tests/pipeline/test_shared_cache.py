@@ -209,6 +209,7 @@ async def test_values_beyond_the_bound_are_neither_written_nor_read() -> None:
 
 
 async def test_a_full_store_is_told_of_and_still_read(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "realtime.shared_cache")
     async with rig() as r:
         r.store.put_error = StoreRefused("OOM command not allowed")
         for k in range(5):
