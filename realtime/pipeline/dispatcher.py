@@ -136,9 +136,9 @@ class Dispatcher:
         if listener.id in self._streams:
             self.cancel(listener)
 
-    def sent(self, listener: Listener, audio_s: float) -> None:
-        """The utterance's audio handed to its connection so far."""
-        self._scheduler.sent(listener.id, audio_s, self._clock.now())
+    def sent(self, listener: Listener, audio_s: float, unsent_s: float) -> None:
+        """The utterance's audio handed to its connection so far, and what may follow at once."""
+        self._scheduler.sent(listener.id, audio_s, self._clock.now(), unsent_s)
         self._schedule_wake()
 
     def played(self, listener: Listener, position_s: float) -> None:

@@ -77,6 +77,16 @@ class Emitter:
         """Something is encoded or to be told already, whatever the lead."""
         return bool(self._queue)
 
+    @property
+    def unsent_samples(self) -> int:
+        """Sound that may follow what was sent, in order, up to where something is still to come."""
+        total = 0
+        for run in self.runs:
+            total += len(run.buffer) if run.is_complete else min(len(run.buffer), run.takeable)
+            if not run.is_complete:
+                break
+        return total
+
     def next(self, room: int) -> Output | None:
         """The next thing to send, or None if there is nothing. Up to `room` samples of sound are made ready at once, at least a frame
         unless it is 0; of a codec proper one frame, since packets take up to 0.2 ms each and other streams wait meanwhile."""

@@ -112,7 +112,9 @@ class Performer:
             run.keep_live()
         if run.is_complete:
             self._attempts.complete(task)
-        task.stream.listener.nudge()
+        listener = task.stream.listener
+        self._scheduler.holds(listener.id, listener.unsent_s, self._clock.now())
+        listener.nudge()
 
     def _cancel(self, task: Task, action: act.CancelJob) -> None:
         attempt = task.by_engine(action.engine)

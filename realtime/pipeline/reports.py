@@ -82,7 +82,9 @@ class Reports:
                 self._attempts.finished(task, attempt)
         else:
             self._attempts.failed(task, attempt, REASONS.get(what.code, act.Reason.ENGINE_FAILED), what.message)
-        task.stream.listener.nudge()
+        listener = task.stream.listener
+        self._scheduler.holds(listener.id, listener.unsent_s, self._clock.now())
+        listener.nudge()
 
     def _on_sound(self, task: Task, attempt: Attempt, chunks: list[Chunk]) -> None:
         if attempt.watchdog.fault is not None:

@@ -35,6 +35,11 @@ class Listener(Protocol):
         """How it wants to be spoken."""
         ...
 
+    @property
+    def unsent_s(self) -> float:
+        """Seconds of sound that could be sent at once."""
+        ...
+
     def nudge(self) -> None:
         """There is something new to send."""
         ...

@@ -173,6 +173,11 @@ class Utterance:
         """The output timeline's sample rate in Hz."""
         return self._options.format.sample_rate
 
+    @property
+    def unsent_s(self) -> float:
+        """Seconds of sound that could follow at once what was sent."""
+        return self._emitter.unsent_samples / self.rate
+
     def nudge(self) -> None:
         """Something changed: let the sending task look. More sound changes nothing while sound waits for room."""
         if self._room_at_s is None or not self._emitter.has_waiting:
@@ -278,7 +283,7 @@ class Utterance:
             self.ttfa_ms = (self._clock.now() - (self._first_text_at or self.began)) * 1000
         elif self._emitter.has_queued:
             return  # frames of one batch are reported with its last one
-        self._dispatcher.sent(self, (audio.start + audio.samples) / self.rate)
+        self._dispatcher.sent(self, (audio.start + audio.samples) / self.rate, self.unsent_s)
 
     def _stop(self, ending: CancelledOut | FailedOut) -> None:
         self._ending = ending

@@ -101,7 +101,7 @@ class Races:
         elif reason in (Reason.WORKER_LOST, Reason.STALL):
             job.lost[run.engine] = job.lost.get(run.engine, 0) + 1
         else:
-            job.barred.add(run.engine)
+            self._bar(job, run, reason)
         if reason not in (Reason.WORKER_LOST, Reason.UNSPEAKABLE):  # a lost worker is counted once, not per job
             desk.failed(run.engine, now)
         if run in job.challengers:
@@ -116,6 +116,15 @@ class Races:
             job.leader = None
             job.move(JobEvent.LEADER_LOST)
             self._rescue(job, run.worker_id, now)
+
+    @staticmethod
+    def _bar(job: JobRecord, run: Run, reason: Reason) -> None:
+        """A run failed at the text, or on a broken worker, nobody knows: once more, elsewhere, only where there would be silence."""
+        if run.engine in job.barred or reason is Reason.UNSPEAKABLE:
+            job.second_chance.pop(run.engine, None)
+        else:
+            job.second_chance[run.engine] = run.worker_id
+        job.barred.add(run.engine)
 
     def _race_shrank(self, job: JobRecord, now: float, reason: Reason = Reason.RACE_WON) -> None:
         """One run less in a race: it goes on while there are two, else the one that is left is the job's."""
@@ -141,7 +150,7 @@ class Races:
         doubt = surely_at(run, desk.rates, jobs) + rules.margin_s
         if now >= doubt:
             desk.fleet.suspect(run.worker_id, now)  # nobody else should begin there
-        found = self._successor(job, run.engine, is_overdue=now >= doubt)
+        found = self._successor(job, run.engine, now, is_overdue=now >= doubt)
         begin = start_at(deadline, found, desk.rates, rules) if found else deadline
         stall = stalled_at(run, desk.rates, jobs, rules, begin)
         if now >= stall and self._has_twin(job, run):
@@ -176,7 +185,26 @@ class Races:
         is_overdue = now >= surely_at(run, desk.rates, desk.jobs_on(run)) + rules.margin_s
         return has_chance and is_overdue and self._is_worth_trying(twin, now) and now >= start_at(deadline, twin, desk.rates, rules)
 
-    def _successor(self, job: JobRecord, engine: EngineName, is_overdue: bool = True) -> Worker | None:
+    def _successor(self, job: JobRecord, engine: EngineName, now: float, is_overdue: bool = True) -> Worker | None:
+        """Who takes over after `engine`; where that one would be late, rather one of an engine that failed at the job, but only once."""
+        rules, deadline = self._desk.settings.handover, job.stream.deadline_of(job)
+        found = self._untried(job, engine, is_overdue)
+        begin = start_at(deadline, found, self._desk.rates, rules) if found else deadline
+        if found is not None and now <= begin:
+            return found
+        again = [
+            worker for worker in self._second_choices(job) if found is None or start_at(deadline, worker, self._desk.rates, rules) > begin
+        ]
+        return max(again, key=lambda worker: start_at(deadline, worker, self._desk.rates, rules), default=found)
+
+    def _second_choices(self, job: JobRecord) -> list[Worker]:
+        """Workers of the engines that failed once at the job, other than those it failed on."""
+        desk, busy = self._desk, {run.engine for run in job.runs}
+        engines = [engine for engine in job.second_chance if engine not in busy and desk.breaker(engine).is_closed]
+        picked = [desk.fleet.pick(engine, exclude=(job.second_chance[engine],), is_rescue=True) for engine in engines]
+        return [worker for worker in picked if worker is not None and worker.suspected_at is None]
+
+    def _untried(self, job: JobRecord, engine: EngineName, is_overdue: bool) -> Worker | None:
         """A free worker of the first engine after `engine` in the chain that may have the job; for one that is overdue, or will be late,
         also of those before it, who are not asked for help just because time is short. Workers under suspicion only if there is no other;
         next to an overdue run the one that must start first, lest it be too late when the others fail as well."""
@@ -249,7 +277,7 @@ class Races:
             if twin is not None and now <= start_at(deadline, twin, desk.rates, desk.settings.handover):
                 self._restart(job, twin, deadline, now)
                 return
-        worker = self._successor(job, job.last_engine)
+        worker = self._successor(job, job.last_engine, now)
         if worker is not None:
             self._restart(job, worker, deadline, now)
         else:
@@ -274,9 +302,11 @@ class Races:
         must_decide = now >= deadline - rules.commit_s
         # less than a new race would need: whoever is ready now must have it
         is_too_little = fresh_s < rules.margin_s + rules.commit_s + desk.rates.first_chunk_p99_s(challenger.engine)
+        # where engines fail one after the other, whoever is ready is not sent away for one chunk, to be asked again at once
+        is_doubtful = is_too_little and bool(job.barred or job.lost) and not must_decide
         view = RaceView(
             has_fresh_audio=fresh_s > 0,
-            keeps_up=keeps_up(leader, desk.rates, desk.jobs_on(leader), then),
+            keeps_up=not is_doubtful and keeps_up(leader, desk.rates, desk.jobs_on(leader), then),
             is_hopeless=job.close_races >= rules.most_races or self._is_hopeless(job, leader, then) or (must_decide and is_too_little),
             is_ready=challenger.is_sounding,
             must_decide=must_decide,
@@ -307,7 +337,7 @@ class Races:
         assert leader is not None
         if job.spoken_s > job.race_from_s or any(run.is_sounding for run in job.challengers):
             return NEVER
-        found = self._successor(job, leader.engine)
+        found = self._successor(job, leader.engine, now)
         if found is None:
             return NEVER
         begin = start_at(deadline, found, desk.rates, desk.settings.handover)

@@ -205,11 +205,18 @@ class Scheduler:
 
     # reports of the listener's side
 
-    def sent(self, stream_id: UtteranceId, audio_s: float, now: float) -> None:
-        """The stream's audio handed to the connection so far is `audio_s` seconds long."""
+    def sent(self, stream_id: UtteranceId, audio_s: float, now: float, unsent_s: float | None = None) -> None:
+        """The stream's audio handed to the connection so far is `audio_s` seconds long; `unsent_s` more could follow at once."""
         if (stream := self._desk.streams.get(stream_id)) is not None:
             before = stream.playout.due_at(stream.unsent_s)
-            stream.sent(audio_s, now)
+            stream.sent(audio_s, now, unsent_s)
+            self._recheck(stream, before, now)
+
+    def holds(self, stream_id: UtteranceId, unsent_s: float, now: float) -> None:
+        """So much sound is there that could be sent now: where voices change that is less than was made."""
+        if (stream := self._desk.streams.get(stream_id)) is not None:
+            before = stream.playout.due_at(stream.unsent_s)
+            stream.unsent_s = unsent_s
             self._recheck(stream, before, now)
 
     def played(self, stream_id: UtteranceId, position_s: float, now: float) -> None:

@@ -106,6 +106,7 @@ class JobRecord:
     base_s: float = 0.0  # spoken by runs that are over, of an orphan
     lost: dict[EngineName, int] = field(default_factory=dict)  # runs lost through no fault of the text
     barred: set[EngineName] = field(default_factory=set)  # engines that must not try this job again
+    second_chance: dict[EngineName, WorkerId] = field(default_factory=dict)  # of those: failed once, on that worker; better than silence
     refusals: int = 0
     races: int = 0
     close_races: int = 0  # in which the leader sounded again, but did not keep up
@@ -244,9 +245,13 @@ class Stream:
         head = next(iter(self.active.values()), None)
         return head is None or not self.queue or self.queue[0].spec.index > head.spec.index
 
-    def sent(self, audio_s: float, now: float) -> None:
-        """The stream's audio sent so far. While the lead is under its limit everything that may go out does, at once."""
+    def sent(self, audio_s: float, now: float, unsent_s: float | None = None) -> None:
+        """The stream's audio sent so far, and what is there to follow: after a change of voices that is less than was made. Where nobody
+        says it, it is guessed: while the lead is under its limit everything that may go out does, at once."""
         sent_s = audio_s - self.playout.total_s()
         self.playout.sent(audio_s, now)
+        if unsent_s is not None:
+            self.unsent_s = unsent_s
+            return
         is_paced = self.playout.lead(now) >= self.spec.budget.max_lead_ms / 1000 - PACING_SLACK_S
         self.unsent_s = max(0.0, self.unsent_s - sent_s) if is_paced else 0.0

@@ -169,7 +169,8 @@ def test_what_is_told_after_a_switch_fits_what_is_heard_at_every_moment() -> Non
 @pytest.mark.parametrize("third_ms", range(0, 400, 40))
 def test_the_last_engine_failing_at_any_moment_is_an_error_with_what_was_heard(third_ms: int) -> None:
     for first_ms in (0, 150, 290):
-        faults = [Fault(FaultKind.EXCEPTION, f"u/0#{k}", float(at)) for k, at in ((1, first_ms), (2, 90), (3, third_ms))]
+        moments = {1: first_ms, 2: 90, 3: third_ms} | dict.fromkeys(range(4, 13), 0)  # second chances fail at once
+        faults = [Fault(FaultKind.EXCEPTION, f"u/0#{k}", float(at)) for k, at in moments.items()]
         ear, ending, struck = speak_under(*faults)
         if len(struck) < 3:
             assert isinstance(ending, DoneOut)  # there was less left to say than that
@@ -181,6 +182,14 @@ def test_the_last_engine_failing_at_any_moment_is_an_error_with_what_was_heard(t
         whole = listen(ear.sound()[: round(ending.heard_ms * 24)], 24000).text
         assert TEXT.startswith(whole)
         assert len(whole) - 1 <= ending.heard_chars <= len(whole)  # a burst is whole before its character is over
+
+
+def test_when_every_engine_has_failed_once_another_worker_of_one_goes_on() -> None:
+    faults = [Fault(FaultKind.EXCEPTION, f"u/0#{k}", float(at)) for k, at in ((1, 150), (2, 90), (3, 40))]
+    ear, ending, struck = speak_under(*faults)
+    assert len(struck) == 3
+    assert isinstance(ending, DoneOut)
+    assert listen(ear.sound(), 24000).text == TEXT
 
 
 def test_when_the_last_engine_fails_the_error_says_what_was_heard() -> None:

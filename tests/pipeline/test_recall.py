@@ -31,6 +31,7 @@ class Listener:
     id: str
     request: Request = field(default_factory=Request)
     nudges: int = 0
+    unsent_s: float = 0.0
 
     def nudge(self) -> None:
         self.nudges += 1
