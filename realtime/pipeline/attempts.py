@@ -17,6 +17,7 @@ from realtime.pipeline.forms import spoken_for
 from realtime.pipeline.pauses import pause_ms
 from realtime.pipeline.planning import Planner
 from realtime.pipeline.recall import Recall
+from realtime.pipeline.resume import find_resume
 from realtime.pipeline.streams import Task
 from realtime.pipeline.voices import VoiceBook
 from realtime.scheduling import actions as act
@@ -114,6 +115,7 @@ class Attempts:
             return False
         task, attempt = found
         self._drop(task, attempt)
+        self._tell_kept(task)
         self._recall.abandon(task.run)
         return True
 
@@ -122,6 +124,7 @@ class Attempts:
         log.warning("%s on %s failed: %s %s", attempt.job_id, attempt.worker_id, reason.value, message)
         metrics.jobs.labels(attempt.engine, reason.value).inc()
         self._drop(task, attempt)
+        self._tell_kept(task)
         self._recall.abandon(task.run)
         self._scheduler.failed(task.id, attempt.engine, reason, self._clock.now())
 
@@ -148,6 +151,11 @@ class Attempts:
         metrics.switches.labels(run.voicings[-1].engine if run.voicings else "", attempt.engine, task.reason).inc()
         run.promote(attempt, task.reason)
 
+    def tell_held(self, task: Task) -> None:
+        """How much sound there is to be sent, as it stands: changes of voice give some up."""
+        listener = task.stream.listener
+        self._scheduler.holds(listener.id, listener.unsent_s, self._clock.now())
+
     def complete(self, task: Task) -> None:
         """The segment is spoken."""
         run = task.run
@@ -158,6 +166,13 @@ class Attempts:
         task.stream.listener.nudge()
 
     # ---- private ----
+
+    def _tell_kept(self, task: Task) -> None:
+        """The live voice is gone: what another must say again of its sound is no time gained. Known only where words are known."""
+        run = task.run
+        if run.live is None and not run.standbys and run.is_exact:
+            kept = find_resume(run, is_raw=self._voices.info(run.voicings[-1].engine).text_form == "raw").cut
+            self._scheduler.keeps(task.id, (run.buffer.total - kept) / run.rate, self._clock.now())
 
     def _drop(self, task: Task, attempt: Attempt) -> None:
         self._forget(task, attempt)

@@ -79,10 +79,10 @@ class Emitter:
 
     @property
     def unsent_samples(self) -> int:
-        """Sound that may follow what was sent, in order, up to where something is still to come."""
+        """Sound that may follow what was sent, in order, up to where something is still to come; with the tail that is held back."""
         total = 0
         for run in self.runs:
-            total += len(run.buffer) if run.is_complete else min(len(run.buffer), run.takeable)
+            total += len(run.buffer) if run.is_complete else min(len(run.buffer), run.takeable + self._hold)
             if not run.is_complete:
                 break
         return total

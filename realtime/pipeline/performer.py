@@ -77,6 +77,7 @@ class Performer:
         if not action.is_race:
             task.run.live = None
         self._start_standby(task, action, resume)
+        self._attempts.tell_held(task)
 
     def _resume_point(self, task: Task, action: act.Dispatch | act.HandOver, engine: EngineName) -> ResumePoint | None:
         """Where `engine` goes on; None if nothing is left to say: the job is over then."""
@@ -112,9 +113,8 @@ class Performer:
             run.keep_live()
         if run.is_complete:
             self._attempts.complete(task)
-        listener = task.stream.listener
-        self._scheduler.holds(listener.id, listener.unsent_s, self._clock.now())
-        listener.nudge()
+        self._attempts.tell_held(task)
+        task.stream.listener.nudge()
 
     def _cancel(self, task: Task, action: act.CancelJob) -> None:
         attempt = task.by_engine(action.engine)

@@ -82,9 +82,8 @@ class Reports:
                 self._attempts.finished(task, attempt)
         else:
             self._attempts.failed(task, attempt, REASONS.get(what.code, act.Reason.ENGINE_FAILED), what.message)
-        listener = task.stream.listener
-        self._scheduler.holds(listener.id, listener.unsent_s, self._clock.now())
-        listener.nudge()
+        self._attempts.tell_held(task)
+        task.stream.listener.nudge()
 
     def _on_sound(self, task: Task, attempt: Attempt, chunks: list[Chunk]) -> None:
         if attempt.watchdog.fault is not None:

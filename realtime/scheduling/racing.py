@@ -23,6 +23,7 @@ from realtime.types import EngineName
 MOST_REFUSALS = 8  # per segment: workers that could not even begin it, until that counts as a loss
 NEVER = float("inf")
 FORGIVEN_S = 1.0  # after so long a suspect may be tried in place of a run that is overdue itself (guess: three heartbeats' silence)
+SEND_FIRST_S = 0.001  # what has just come goes out before a race holds back the word that is not whole
 LOOK_AGAIN_S = 0.05  # when nothing can be done now: no worker free, no engine left (one engine step)
 
 
@@ -166,6 +167,8 @@ class Races:
             desk.timers.put(job.spec.id, min(at for at in (begin, stall, doubt) if at > now))
         elif self._may_wait(job, run, found, deadline) and now < (likely := surely_at(run, desk.rates, jobs, rules.patience_share)):
             desk.timers.put(job.spec.id, likely)
+        elif run.audio_s and run.heard_of_at == now:
+            desk.timers.put(job.spec.id, now + SEND_FIRST_S)
         else:
             self._race(job, found, deadline, now)
 

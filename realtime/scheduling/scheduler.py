@@ -219,6 +219,14 @@ class Scheduler:
             stream.unsent_s = unsent_s
             self._recheck(stream, before, now)
 
+    def keeps(self, job_id: JobId, given_up_s: float, now: float) -> None:
+        """The voice of a segment is gone, and so much of its sound must be said again by the next: a word that is not whole."""
+        job = self._desk.jobs.get(job_id)
+        if job is not None and job.leader is not None and given_up_s > 0:
+            before = job.stream.playout.due_at(job.stream.unsent_s)
+            job.stream.give_up(job, given_up_s)
+            self._recheck(job.stream, before, now)
+
     def played(self, stream_id: UtteranceId, position_s: float, now: float) -> None:
         """A client's mark: it has heard `position_s` seconds of the utterance."""
         if (stream := self._desk.streams.get(stream_id)) is not None:

@@ -229,6 +229,13 @@ class Stream:
         if self._may_go_out and next(iter(self.active.values()), None) is job:
             self.unsent_s += audio_s
 
+    def give_up(self, job: JobRecord, audio_s: float) -> None:
+        """So much less sound of the job is there, at its leader's end."""
+        assert job.leader is not None
+        job.leader.base_s -= audio_s
+        if self._may_go_out and next(iter(self.active.values()), None) is job:
+            self.unsent_s = max(0.0, self.unsent_s - audio_s)
+
     def retire(self) -> None:
         """Forget jobs that are done, from the front on; what the next one has made already may go out now."""
         while self.active:
