@@ -52,6 +52,11 @@ class Background:
         finally:
             self._kernels.set_threads(self._threads)
 
+    def settle(self) -> None:
+        """Give the core back if the run has ended, so that sound does not go on without it."""
+        if self._run is not None and self._run.done():
+            self.pause()
+
     def close(self) -> None:
         """End the thread."""
         self.pause()

@@ -41,7 +41,8 @@ GROWTH = 3
 @dataclass(frozen=True, slots=True)
 class Costs:
     """What this host takes, measured when the engine loads: seconds per code decoded on all cores, per frame and estimator branch, per
-    frame vocoded, per code decoded on one core beside the sound, cores. The defaults are a two-core AVX-512 host's."""
+    frame vocoded, per code decoded on one core beside the sound, cores, by how much such a code delays the sound (None: by the core that
+    it takes). The defaults are a two-core AVX-512 host's."""
 
     decode_s: float = 0.0080
     flow_s: float = 0.00013
@@ -49,6 +50,7 @@ class Costs:
     margin_frames: int = 18
     alone_s: float = 0.0116
     cores: int = 2
+    delay_s: float | None = None
 
     def sound_s(self, codes: int, level: Level, prompt_frames: int) -> float:
         """Modelled seconds from so many codes to their sound, alone on the host."""
@@ -63,12 +65,12 @@ class Costs:
 
     @property
     def aside_s(self) -> float:
-        """By how much a code decoded in the background delays the sound: it takes one core of several."""
-        return self.alone_s / self.cores
+        """By how much a code decoded in the background delays the sound: it takes one core of several, and of the memory's speed."""
+        return self.alone_s / self.cores if self.delay_s is None else min(self.delay_s, self.alone_s)
 
     def room(self, sound_s: float) -> int:
         """Codes that the background has time for while sound is made that takes so long alone, and longer beside them."""
-        return int(ROOM * sound_s / (self.alone_s - self.aside_s)) if self.cores > 1 else 0
+        return int(ROOM * sound_s / max(self.alone_s - self.aside_s, self.alone_s / 8)) if self.cores > 1 else 0
 
 
 class ChunkPlan:

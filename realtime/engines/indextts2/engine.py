@@ -109,6 +109,8 @@ class IndexTts2:
         events, self._ready = self._ready, []
         if events or not self._jobs:
             return events
+        if self._background is not None:
+            self._background.settle()
         if faults := self._faults():
             return faults
         order = sorted(self._jobs.values(), key=lambda s: s.due(self.stages.sample_rate))

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from realtime.engines.indextts2.acoustic import Acoustic
+from realtime.engines.indextts2.background import Background
 from realtime.engines.indextts2.chunks import Costs
-from realtime.engines.indextts2.decode import Decoder
+from realtime.engines.indextts2.decode import Decoder, Prefix, Sequence
 from realtime.engines.indextts2.flow import Estimator, FlowShape
 from realtime.engines.indextts2.kernels import Kernels
+from realtime.engines.indextts2.kernels.native import Native
 from realtime.engines.indextts2.kernels.packing import LAYOUT_VERSION, Kind
 from realtime.engines.indextts2.kv_pages import PagePool, pages_for
 from realtime.engines.indextts2.lm import LanguageModel, LmShape, LmWeights
@@ -32,7 +35,9 @@ PREFIXES = 8
 MARGIN_SHARE = 0.45
 """What a frame of the vocoder's margin costs beside one of sound: only the first stage runs over most of it (vocode.py)."""
 BESIDE = 1.35
-"""A code takes so much longer on one core beside the sound than there alone, the sound's own delay by it included (measured; LOG)."""
+"""A code takes so much longer on one core beside the sound than there alone (measured; LOG): where the host can't be asked itself."""
+LEAST_TRIAL_CODES = 8
+"""Fewer codes beside a trial sound say nothing: the first and last overlap with it in part."""
 TRIAL_ROWS = 192
 """Frames of the trial runs that measure costs: about those of a first chunk. Shorter ones look dearer per frame."""
 
@@ -85,22 +90,56 @@ def load_stages(folder: ModelFolder, kernels: Kernels, precision: Precision, pos
 
 def measured_costs(stages: Stages) -> Costs:
     """Time one small piece of each stage, twice, keeping the better; the first run also touches all weights."""
-    shape, estimator = stages.decoder.model.shape, stages.acoustic.solver.estimator
+    shape, estimator, kernels = stages.decoder.model.shape, stages.acoustic.solver.estimator, stages.vocoder.kernels
     x = np.zeros((TRIAL_ROWS, estimator.shape.mels), dtype=np.float32)
     static, table = estimator.static_null(2 * TRIAL_ROWS), estimator.table(0.0)
     prefix = stages.decoder.prefix(np.ones((4, shape.model_dim), dtype=np.float32))
-    sequence = stages.decoder.start(prefix, [2], Sampling(), 0, 64, 64)
-    stages.decoder.step([sequence])
-    kernels = stages.vocoder.kernels
-    decode_s, threads = _best(lambda: stages.decoder.step([sequence]), 8), kernels.threads
+    sequence = _trial(stages.decoder, prefix)
+    threads, decode_s = kernels.threads, _best(lambda: stages.decoder.step([sequence]), 8)
     kernels.set_threads(1)
     alone_s = BESIDE * _best(lambda: stages.decoder.step([sequence]), 8)
     kernels.set_threads(threads)
     stages.decoder.end(sequence)
+    flow_s = _best(lambda: list(estimator.steps(x, static, table)), 2)
+    vocode_s = _best(lambda: list(stages.vocoder.steps(x)), 2)
+    delay_s = None
+    if isinstance(kernels, Native) and threads > 1:
+        sound = lambda: chain(estimator.steps(x, static, table), stages.vocoder.steps(x))  # noqa: E731
+        alone_s, delay_s = _beside(stages.decoder, prefix, Background(stages.decoder, kernels), sound, flow_s + vocode_s) or (alone_s, None)
     stages.decoder.forget_prefix(prefix)
-    flow_s = _best(lambda: list(estimator.steps(x, static, table)), 2) / (2 * TRIAL_ROWS)
-    vocode_s = _best(lambda: list(stages.vocoder.steps(x)), 2) / TRIAL_ROWS
-    return Costs(decode_s, flow_s, vocode_s, int(MARGIN_SHARE * stages.vocoder.shape.context), alone_s, threads)
+    margin = int(MARGIN_SHARE * stages.vocoder.shape.context)
+    return Costs(decode_s, flow_s / (2 * TRIAL_ROWS), vocode_s / TRIAL_ROWS, margin, alone_s, threads, delay_s)
+
+
+def _trial(decoder: Decoder, prefix: Prefix) -> Sequence:
+    """A sequence past its prompt."""
+    sequence = decoder.start(prefix, [2], Sampling(), 0, 64, 64)
+    decoder.step([sequence])
+    return sequence
+
+
+def _beside(
+    decoder: Decoder, prefix: Prefix, background: Background, sound: Callable[[], Iterable[object]], sound_s: float
+) -> tuple[float, float] | None:
+    """Seconds of a code that is decoded while `sound` is made, and by how much it delays it; `sound_s`: what that takes alone. None if
+    the model stops too soon to tell."""
+    found = []
+    for _ in range(2):
+        sequence = _trial(decoder, prefix)
+        before, began, ended = len(sequence.codes), time.perf_counter(), None
+        background.begin([sequence])
+        for _piece in sound():
+            if ended is None and not background.is_running:
+                ended = time.perf_counter()
+                background.settle()
+        took_s = time.perf_counter() - began
+        background.pause()
+        codes = len(sequence.codes) - before
+        decoder.end(sequence)
+        if codes >= LEAST_TRIAL_CODES:
+            found.append((((ended or began + took_s) - began) / codes, max(0.0, took_s - sound_s) / codes))
+    background.close()
+    return min(found, key=lambda f: f[1]) if found else None
 
 
 def _best(work: Callable[[], object], times: int) -> float:

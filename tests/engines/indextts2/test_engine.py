@@ -119,6 +119,24 @@ def test_decoding_beside_the_sound_changes_nothing(loaded: Callable[..., IndexTt
     assert np.array_equal(spoken(1), spoken(2))
 
 
+def test_a_core_comes_back_to_the_sound_when_the_codes_beside_it_are_done(loaded: Callable[..., IndexTts2]) -> None:
+    engine = loaded(threads=2)
+    kernels, background = engine.stages.vocoder.kernels, engine._background
+    if background is None:
+        pytest.skip("no compiled kernels here, so nothing is decoded in the background")
+    engine.start(job(text=LONG, seed=1))
+    shared = 0
+    while engine.is_busy:
+        engine.step()
+        shared += kernels.threads == 1
+        if background._run is not None:
+            background._run.result()
+            background.settle()
+        assert background._run is None and kernels.threads == 2
+    engine.close()
+    assert shared, "something was decoded in the background"
+
+
 def test_the_more_urgent_job_is_done_first(engine: IndexTts2) -> None:
     engine.start(job("late", deadline=100.0))
     engine.start(job("soon", deadline=1.0))
