@@ -16,7 +16,7 @@ from realtime.scheduling.desk import Desk
 from realtime.scheduling.fleet import Worker
 from realtime.scheduling.handover import RaceView, Verdict, is_hopeless, keeps_up, stalled_at, start_at, surely_at, verdict
 from realtime.scheduling.ladder import choose
-from realtime.scheduling.streams import JobEvent, JobRecord, JobState, Run
+from realtime.scheduling.streams import HELD_BACK_S, JobEvent, JobRecord, JobState, Run
 from realtime.scheduling.waiting import WaitingRoom
 from realtime.types import EngineName
 
@@ -167,7 +167,7 @@ class Races:
             desk.timers.put(job.spec.id, min(at for at in (begin, stall, doubt) if at > now))
         elif self._may_wait(job, run, found, deadline) and now < (likely := surely_at(run, desk.rates, jobs, rules.patience_share)):
             desk.timers.put(job.spec.id, likely)
-        elif run.audio_s and run.heard_of_at == now:
+        elif run.audio_s and now in (run.heard_of_at, job.settled_at):
             desk.timers.put(job.spec.id, now + SEND_FIRST_S)
         else:
             self._race(job, found, deadline, now)
@@ -334,16 +334,22 @@ class Races:
         return is_hopeless(run, self._desk.rates, self._desk.jobs_on(run), job.remaining_s, deadline)
 
     def _go_further(self, job: JobRecord, deadline: float, now: float) -> float | None:
-        """A handover during a handover: while nobody has sound, further engines join the race, each as late as it may. When to look
-        again; None if that was arranged."""
-        desk, leader = self._desk, job.leader
+        """A handover during a handover: while nobody has sound, or only a little and then no more, further engines join the race, each as
+        late as it may. When to look again; None if that was arranged."""
+        desk, leader, rules = self._desk, job.leader, self._desk.settings.handover
         assert leader is not None
-        if job.spoken_s > job.race_from_s or any(run.is_sounding for run in job.challengers):
+        fresh_s = {leader: job.spoken_s - job.race_from_s} | {run: run.audio_s for run in job.challengers}
+        sounding = [run for run in (leader, *job.challengers) if fresh_s[run] > 0 or run.is_complete]
+        if any(run.is_complete for run in sounding):
             return NEVER
+        doubts = [surely_at(run, desk.rates, desk.jobs_on(run)) + rules.margin_s for run in sounding]
+        if any(now < doubt for doubt in doubts):
+            return min(doubt for doubt in doubts if now < doubt)
         found = self._successor(job, leader.engine, now)
         if found is None:
             return NEVER
-        begin = start_at(deadline, found, desk.rates, desk.settings.handover)
+        gained_s = max((fresh_s[run] - HELD_BACK_S for run in sounding), default=0.0)
+        begin = start_at(deadline + max(0.0, gained_s), found, desk.rates, rules)
         if now < begin:
             return begin
         self._race(job, found, deadline, now)
@@ -359,7 +365,7 @@ class Races:
                 desk.fleet.suspect(run.worker_id, now)
                 if run is leader:
                     desk.failed(leader.engine, now)  # later than its own record promises: not just a tight plan
-        job.leader, job.challengers = winner, []
+        job.leader, job.challengers, job.settled_at = winner, [], now
         if winner is not leader or job.has_heir:
             self._crown(job, winner, Reason.RACE_WON, now)
         else:

@@ -17,6 +17,9 @@ LEAST_REMAINING_S = 0.25
 PACING_SLACK_S = 0.5
 """The emitter holds sound back only when the lead is about its limit: so close to it sent may be less than made (a few frames)."""
 
+PLENTY_S = 0.3
+"""With so much sound in hand the next handover can be prepared (guess: a first chunk, the margins, and what is held back)."""
+
 HELD_BACK_S = 0.1
 """Of a segment that is still growing the emitter keeps a tail back for a join (80 ms), the resampler some more: not to be counted on."""
 
@@ -71,7 +74,7 @@ TRANSITIONS: dict[JobState, dict[JobEvent, JobState]] = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Run:
     """One engine speaking one job. Times are the scheduler's; `audio_s` counts from where this run began to speak."""
 
@@ -111,6 +114,7 @@ class JobRecord:
     races: int = 0
     close_races: int = 0  # in which the leader sounded again, but did not keep up
     race_from_s: float = 0.0  # how much there was of the segment when the race began: what came after is held back
+    settled_at: float | None = None  # when its last race was
     why: Reason | None = None  # of the loss, of an orphan
 
     def move(self, event: JobEvent) -> None:
@@ -131,8 +135,9 @@ class JobRecord:
 
     @property
     def challenger(self) -> Run | None:
-        """The challenger to reckon with: the first that has sound, else the first."""
-        return next((run for run in self.challengers if run.is_sounding), self.challengers[0] if self.challengers else None)
+        """The challenger to reckon with: the first that has plenty of sound, else the one with the most, else the first."""
+        plenty = (run for run in self.challengers if run.is_complete or run.audio_s >= PLENTY_S)
+        return next(plenty, max(self.challengers, key=lambda run: run.audio_s, default=None))
 
     @property
     def spoken_s(self) -> float:
