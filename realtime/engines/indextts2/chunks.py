@@ -33,7 +33,8 @@ ROOM = 0.95
 """Part of the sound's time that the background can use; the rest passes at its beginning and end (measured)."""
 LATEST_FIRST = 2
 """The first chunk is at most this many times the level's: sound late by more than that is worse than a short stall (guess)."""
-SMALLEST = 10
+SMALLEST = 22
+"""Codes; a smaller chunk costs twice its sound on two cores, so that it only puts the stall off (measured)."""
 GROWTH = 3
 """Guess: two chunks lead from the first to the largest."""
 

@@ -100,7 +100,7 @@ def measured_costs(stages: Stages) -> Costs:
     alone_s = BESIDE * _best(lambda: stages.decoder.step([sequence]), 8)
     kernels.set_threads(threads)
     stages.decoder.end(sequence)
-    flow_s = _best(lambda: list(estimator.steps(x, static, table)), 2)
+    flow_s = _best(lambda: list(estimator.steps(x, static, table)), 5)
     vocode_s = _best(lambda: list(stages.vocoder.steps(x)), 2)
     delay_s = None
     if isinstance(kernels, Native) and threads > 1:
