@@ -6,23 +6,31 @@ What is too short waits for what follows it (25 to 50 ms at most), so that nothi
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import numpy.typing as npt
 
 from realtime.audio.levels import JUDGED_FROM, is_garbage, is_noise
 from realtime.engines.base import Chunk
 
+Samples = npt.NDArray[np.float32]
+
 CHUNK_MISSING = "a chunk is missing"
 END_MISSING = "its last chunk is missing"
-NOISE_FROM = 32  # samples at a sound's end, where nothing follows to wait for: too few for other faults, enough for noise (guess)
+# Samples at a sound's end, where nothing follows to wait for: too few for other faults, enough for noise (guess); fewer are muted
+# where they leap.
+NOISE_FROM = 32
 
 
 class Watchdog:
     """One attempt's. `push` and `finish` return the chunks that may be heard now; `fault` says, once it is set, why none may any more."""
 
-    __slots__ = ("_count", "_waiting", "fault")
+    __slots__ = ("_before", "_count", "_waiting", "fault")
 
     def __init__(self) -> None:
         self.fault: str | None = None
+        self._before: Samples = np.zeros(0, np.float32)  # of what passed, the last
         self._count = 0
         self._waiting: list[Chunk] = []
 
@@ -44,12 +52,21 @@ class Watchdog:
         if not self._waiting:
             return []
         last = np.concatenate([chunk.samples for chunk in self._waiting])
+        if len(last) < NOISE_FROM and self._leaps(last):  # a millisecond that can't be judged: the sound ends before it
+            self._waiting = [replace(chunk, samples=np.zeros_like(chunk.samples)) for chunk in self._waiting]
+            return self._pass_on(None)
         return self._pass_on(is_garbage(last) or ("noise" if len(last) >= NOISE_FROM and is_noise(last) else None))
+
+    def _leaps(self, last: Samples) -> bool:
+        """Whether a few last samples move further from one to the next than any of the sound before them."""
+        before = self._before
+        return len(before) > 1 and bool(np.abs(np.diff(last, prepend=before[-1])).max() > np.abs(np.diff(before)).max())
 
     def _pass_on(self, fault: str | None) -> list[Chunk]:
         if fault is not None:
             return self._condemn(fault)
         passed, self._waiting = self._waiting, []
+        self._before = passed[-1].samples
         return passed
 
     def _condemn(self, fault: str) -> list[Chunk]:

@@ -64,3 +64,11 @@ def test_a_single_sample_that_is_no_number_is_enough() -> None:
     sound[1234] = np.nan
     dog = Watchdog()
     assert (dog.push(Chunk("j", sound, RATE, at=0)), dog.fault) == ([], "nan")
+
+
+def test_a_last_millisecond_too_short_to_be_judged_is_muted_where_it_leaps() -> None:
+    dog = Watchdog()
+    assert dog.push(Chunk("j", tone(1600), RATE, at=0))
+    assert dog.push(Chunk("j", noise(9), RATE, at=1600)) == []
+    (last,) = dog.finish(1609)
+    assert (len(last.samples), last.samples.any(), dog.fault) == (9, False, None)
