@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,17 @@ from realtime.config import load
 from tests.redis_server import redis_server
 
 __all__ = ["redis_server"]
+
+
+@pytest.fixture(autouse=True)
+def _loggers_as_found() -> Iterator[None]:
+    """Commands that are run in this process quieten the product's logger; the next test wants to read it."""
+    logger = logging.getLogger("realtime")
+    before = logger.level, logger.propagate, list(logger.handlers)
+    yield
+    logger.setLevel(before[0])
+    logger.propagate, logger.handlers = before[1:]
+
 
 # The beacon speaks faster than the clock here, so that tests are quick; two of them make a chain.
 ENGINES: dict[str, Any] = {
