@@ -34,6 +34,7 @@ from realtime.errors import BadOption
 
 log = logging.getLogger("realtime_ivr")
 
+PORT_TRIES = 8  # for a port that is free for UDP and TCP, where any will do
 KNOWN_EXTENSIONS = frozenset({EXTENSION})
 
 
@@ -104,14 +105,25 @@ class SipAgent(asyncio.DatagramProtocol):
 
     async def start(self) -> None:
         """Bind. Raises `BadOption` when the address is taken or not ours."""
+        for tries_left in reversed(range(PORT_TRIES)):
+            await self._bind()
+            try:
+                if self.settings.tcp:
+                    await self._streams.listen(self.settings.host, self._port)
+                return
+            except BadOption:
+                if self._socket is not None:
+                    self._socket.close()
+                if self.settings.port or not tries_left:
+                    raise  # else any port will do, and this one is taken for TCP only
+
+    async def _bind(self) -> None:
         loop = asyncio.get_running_loop()
         try:
             self._socket, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(self.settings.host, self.settings.port))
         except OSError as error:
             raise BadOption(f"can't listen for SIP at {self.settings.host}:{self.settings.port}: {error.strerror or error}") from None
         self._port = self._socket.get_extra_info("sockname")[1]
-        if self.settings.tcp:
-            await self._streams.listen(self.settings.host, self._port)
 
     async def aclose(self) -> None:
         """Hang up every call, give the BYEs a moment (`patience_s`) to be answered, close."""

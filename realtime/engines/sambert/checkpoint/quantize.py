@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -68,12 +69,23 @@ def _mel_of(voice: Voice, text: str) -> Array:
     return np.concatenate(parts)
 
 
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """The library advises, on the root logger, a shape pass that dynamic chunks don't allow."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
 def quantize_vocoder(folder: Path, voice: Voice) -> None:
     """Write `vocoder_int8.onnx` beside `vocoder.onnx` of an exported voice."""
     float_graph = folder / "vocoder.onnx"
     convolutions = [node.name for node in onnx.load(str(float_graph)).graph.node if node.op_type == "Conv"]
-    logging.getLogger("root").setLevel(logging.ERROR)  # the library advises a shape pass that dynamic chunks don't allow
-    with tempfile.TemporaryDirectory(prefix="sambert-int8-") as scratch:
+    with _without_advice(), tempfile.TemporaryDirectory(prefix="sambert-int8-") as scratch:
         made = Path(scratch) / "vocoder_int8.onnx"
         quantize_static(
             str(float_graph),
