@@ -306,6 +306,7 @@ NO_REDIS = [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"$-7\r\n", b"$x\r\n", b"*99999
 @pytest.mark.parametrize("said", NO_REDIS)
 async def test_a_peer_that_is_no_redis_is_left_alone(said: bytes, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("redis", reason="the Redis client is not installed: pip install 'realtime-voice[redis]'")
+    caplog.set_level(logging.WARNING, "realtime.shared_cache")
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(10)
