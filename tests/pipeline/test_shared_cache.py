@@ -209,7 +209,6 @@ async def test_values_beyond_the_bound_are_neither_written_nor_read() -> None:
 
 
 async def test_a_full_store_is_told_of_and_still_read(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING, "realtime.shared_cache")
     async with rig() as r:
         r.store.put_error = StoreRefused("OOM command not allowed")
         for k in range(5):
@@ -306,7 +305,6 @@ NO_REDIS = [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"$-7\r\n", b"$x\r\n", b"*99999
 @pytest.mark.parametrize("said", NO_REDIS)
 async def test_a_peer_that_is_no_redis_is_left_alone(said: bytes, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("redis", reason="the Redis client is not installed: pip install 'realtime-voice[redis]'")
-    caplog.set_level(logging.WARNING, "realtime.shared_cache")
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(10)

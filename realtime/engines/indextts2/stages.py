@@ -89,26 +89,37 @@ def load_stages(folder: ModelFolder, kernels: Kernels, precision: Precision, pos
 
 
 def measured_costs(stages: Stages) -> Costs:
-    """Time one small piece of each stage, twice, keeping the better; the first run also touches all weights."""
+    """Time one small piece of each stage several times, keeping the best; the first run also touches all weights."""
     shape, estimator, kernels = stages.decoder.model.shape, stages.acoustic.solver.estimator, stages.vocoder.kernels
     x = np.zeros((TRIAL_ROWS, estimator.shape.mels), dtype=np.float32)
     static, table = estimator.static_null(2 * TRIAL_ROWS), estimator.table(0.0)
     prefix = stages.decoder.prefix(np.ones((4, shape.model_dim), dtype=np.float32))
     sequence = _trial(stages.decoder, prefix)
-    threads, decode_s = kernels.threads, _best(lambda: stages.decoder.step([sequence]), 8)
-    kernels.set_threads(1)
-    alone_s = BESIDE * _best(lambda: stages.decoder.step([sequence]), 8)
-    kernels.set_threads(threads)
+    decode_s = _best(lambda: stages.decoder.step([sequence]), 8)
     stages.decoder.end(sequence)
     flow_s = _best(lambda: list(estimator.steps(x, static, table)), 5)
     vocode_s = _best(lambda: list(stages.vocoder.steps(x)), 2)
-    delay_s = None
-    if isinstance(kernels, Native) and threads > 1:
-        sound = lambda: chain(estimator.steps(x, static, table), stages.vocoder.steps(x))  # noqa: E731
-        alone_s, delay_s = _beside(stages.decoder, prefix, Background(stages.decoder, kernels), sound, flow_s + vocode_s) or (alone_s, None)
+
+    def sound() -> Iterable[object]:
+        return chain(estimator.steps(x, static, table), stages.vocoder.steps(x))
+
+    beside = None
+    if isinstance(kernels, Native) and kernels.threads > 1:
+        beside = _beside(stages.decoder, prefix, Background(stages.decoder, kernels), sound, flow_s + vocode_s)
+    alone_s, delay_s = beside or (BESIDE * _alone(stages.decoder, prefix, kernels), None)
     stages.decoder.forget_prefix(prefix)
     margin = int(MARGIN_SHARE * stages.vocoder.shape.context)
-    return Costs(decode_s, flow_s / (2 * TRIAL_ROWS), vocode_s / TRIAL_ROWS, margin, alone_s, threads, delay_s)
+    return Costs(decode_s, flow_s / (2 * TRIAL_ROWS), vocode_s / TRIAL_ROWS, margin, alone_s, kernels.threads, delay_s)
+
+
+def _alone(decoder: Decoder, prefix: Prefix, kernels: Kernels) -> float:
+    """Seconds of a code on one core, nothing beside it."""
+    threads, sequence = kernels.threads, _trial(decoder, prefix)
+    kernels.set_threads(1)
+    alone_s = _best(lambda: decoder.step([sequence]), 8)
+    kernels.set_threads(threads)
+    decoder.end(sequence)
+    return alone_s
 
 
 def _trial(decoder: Decoder, prefix: Prefix) -> Sequence:
