@@ -35,6 +35,8 @@ LATEST_FIRST = 2
 """The first chunk is at most this many times the level's: sound late by more than that is worse than a short stall (guess)."""
 SMALLEST = 22
 """Codes; a smaller chunk costs twice its sound on two cores, so that it only puts the stall off (measured)."""
+SHORT_REST = 4
+"""A rest below one fourth of the chunk before it is taken along: prompt and context would cost more than it (guess)."""
 GROWTH = 3
 """Guess: two chunks lead from the first to the largest."""
 
@@ -74,8 +76,14 @@ class Costs:
         return int(ROOM * sound_s / max(self.alone_s - self.aside_s, self.alone_s / 8)) if self.cores > 1 else 0
 
 
+def codes_beyond(codes: int, level: Level, is_first: bool) -> int:
+    """Codes to be known behind a chunk of so many before it is begun: its look-ahead; after the first chunk, which is wanted soon, also as
+    many as would be too short a rest. So the cut does not depend on how far decoding happens to have come."""
+    return max(1, level.window.look_ahead_codes, 0 if is_first else codes // SHORT_REST)
+
+
 class ChunkPlan:
-    """One job's reckoning. `ready`: codes of the next chunk that were decoded in the background, by the model."""
+    """One job's reckoning. `ready`: codes decoded beyond the chunks that left, by the model."""
 
     def __init__(self, costs: Costs, prompt_frames: int) -> None:
         self.costs, self.prompt_frames = costs, prompt_frames
@@ -101,7 +109,8 @@ class ChunkPlan:
         for steady in (True, False):
             fitting = [c for c in sizes(level) if self._cost(c, self._beside(c, level) if steady else 0, level, jobs) <= lead_s]
             if fitting and (max(fitting) >= least or not steady):
-                return max(fitting) if steady else min(max(fitting), max(least, self.ready))
+                there = max((c for c in fitting if self._missing(c, level) == 0), default=0)
+                return max(fitting) if steady else min(max(fitting), max(least, there))
         return least
 
     def _beside(self, codes: int, level: Level) -> int:
@@ -118,10 +127,14 @@ class ChunkPlan:
         return max(0, min(spare, self.costs.room(self.costs.sound_s(codes, level, self.prompt_frames))))
 
     def _cost(self, codes: int, aside: int, level: Level, jobs: int) -> float:
-        """Seconds of a chunk whose first `ready` codes are there, with so many decoded aside."""
+        """Seconds of a chunk, `ready` codes being there, with so many decoded aside."""
         c = self.costs
-        alone = max(0, codes - self.ready) * c.decode_s + c.sound_s(codes, level, self.prompt_frames) + aside * c.aside_s
+        alone = self._missing(codes, level) * c.decode_s + c.sound_s(codes, level, self.prompt_frames) + aside * c.aside_s
         return jobs * alone / SAFETY
+
+    def _missing(self, codes: int, level: Level) -> int:
+        """Codes to be decoded before a chunk of so many can be begun."""
+        return max(0, codes + codes_beyond(codes, level, self.lead_s is None) - self.ready)
 
     def _paying(self, level: Level, jobs: int, share: float, is_steady: bool = False) -> int | None:
         """The smallest chunk that is made in that share of the time it sounds: decoded before its sound, or beside the sound before."""
@@ -140,13 +153,11 @@ class ChunkPlan:
     def sent(self, codes: int, level: Level, jobs: int) -> None:
         """A chunk of so many codes left."""
         self.last_codes = codes
-        if self.lead_s is None:
-            self.lead_s = codes * CODE_S
-            return
         aside = self.codes_aside(codes, level, jobs)
         aside = 0 if aside == ALL else aside
-        self.lead_s = max(0.0, self.lead_s - self._cost(codes, aside, level, jobs)) + codes * CODE_S
-        self.ready = max(0, self.ready - codes) + aside
+        cost = 0.0 if self.lead_s is None else self._cost(codes, aside, level, jobs)
+        self.ready += self._missing(codes, level) - codes + aside
+        self.lead_s = max(0.0, (self.lead_s or 0.0) - cost) + codes * CODE_S
 
 
 def sizes(level: Level) -> range:

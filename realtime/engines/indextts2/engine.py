@@ -241,10 +241,11 @@ class IndexTts2:
     def _decode(self, jobs: list[Speaking]) -> list[EngineEvent]:
         """Some codes for all jobs that decode, in one batch on all cores."""
         sequences = [job.sequence for job in jobs if job.sequence is not None]
+        waiting = [job for job in jobs if job.need is Need.CODES]
         for _ in range(CODES_PER_STEP if len(sequences) <= 2 else 1):
             has_prompt = any(len(sequence.pending) > 1 for sequence in sequences)
             self.stages.decoder.step(sequences, PROMPT_ROWS)
-            if has_prompt:
+            if has_prompt or any(job.need is not Need.CODES for job in waiting):
                 break
         return self._faults()
 
@@ -270,11 +271,12 @@ class IndexTts2:
         """A piece of sound while codes are decoded in the background."""
         assert self._background is not None
         events = self._sound_piece(sound)
-        if not events and sound.need in (Need.FLOW, Need.VOCODE) and not self._background.is_running:
-            is_awaited = any(job.need is Need.CODES for job in jobs)
+        if events or sound.need not in (Need.FLOW, Need.VOCODE) or self._background.is_running:
+            return events
+        wanted = ALL if any(job.need is Need.CODES for job in jobs) else sound.codes_aside
+        if wanted:  # a run of no codes would take a core all the same
             sequences = [job.sequence for job in jobs if job.sequence is not None]
-            count = self._background.begin(sequences, ALL if is_awaited else sound.codes_aside)
-            sound.codes_aside = max(0, sound.codes_aside - count)
+            sound.codes_aside = max(0, sound.codes_aside - self._background.begin(sequences, wanted))
         return events
 
     # -- private: sound

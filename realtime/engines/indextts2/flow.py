@@ -9,7 +9,7 @@ Cost: 74 M + 13 k * T products per frame and branch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -197,33 +197,49 @@ class Estimator:
 
     # -- what depends on the time alone
 
-    def _time(self, name: str, time: float) -> Floats:
+    def _times(self, name: str, times: Sequence[float]) -> Floats:
+        """Embeddings of times, [times, D]."""
         t, p = self.tensors, f"cfm.estimator.{name}."
-        angles = np.float32(TIME_SCALE * time) * _f32(t, p + "freqs")
-        x = np.concatenate([np.cos(angles), np.sin(angles)])
-        x = _f32(t, p + "mlp.0.weight") @ x + _f32(t, p + "mlp.0.bias")
-        out: Floats = _f32(t, p + "mlp.2.weight") @ (x * sigmoid(x)) + _f32(t, p + "mlp.2.bias")
+        angles = (np.float32(TIME_SCALE) * np.array(times, dtype=np.float32))[:, None] * _f32(t, p + "freqs")
+        x = self._affine(p + "mlp.0", np.concatenate([np.cos(angles), np.sin(angles)], axis=1))
+        return self._affine(p + "mlp.2", x * sigmoid(x))
+
+    def _affine(self, name: str, x: Floats) -> Floats:
+        """A linear layer of x [n, K]."""
+        out: Floats = x @ _f32(self.tensors, f"{name}.weight").T + _f32(self.tensors, f"{name}.bias")
         return out
 
-    def table(self, time: float) -> StepTable:
-        """The tables of one time in [0, 1]."""
+    def tables(self, times: Sequence[float]) -> list[StepTable]:
+        """The tables of some times in [0, 1]. Many at once cost what one does: nearly all of it is reading the weights."""
         t, p, width = self.tensors, "cfm.estimator.", self.shape.width
-        t1, t2 = self._time("t_embedder", time), self._time("t_embedder2", time)
+        t1, t2 = self._times("t_embedder", times), self._times("t_embedder2", times)
 
         def norm(name: str) -> tuple[Floats, Floats]:
-            both = _f32(t, f"{name}.project_layer.weight") @ t1 + _f32(t, f"{name}.project_layer.bias")
-            return both[:width] * _f32(t, f"{name}.norm.weight"), both[width:].copy()
+            both = self._affine(f"{name}.project_layer", t1)
+            return both[:, :width] * _f32(t, f"{name}.norm.weight"), both[:, width:].copy()
 
         names = [f"{p}transformer.layers.{i}.{n}" for i in range(self.shape.depth) for n in ("attention_norm", "ffn_norm")]
-        cond = folded(t, p + "wavenet.cond_layer.conv.conv")[:, :, 0] @ t2 + _f32(t, p + "wavenet.cond_layer.conv.conv.bias")
+        cond = t2 @ folded(t, p + "wavenet.cond_layer.conv.conv")[:, :, 0].T + _f32(t, p + "wavenet.cond_layer.conv.conv.bias")
+        final = self._affine(p + "final_layer.adaLN_modulation.1", t1 * sigmoid(t1))
+        norms = [norm(name) for name in [*names, p + "transformer.norm"]]
+        return [
+            StepTable(
+                tuple((gain[k], shift[k]) for gain, shift in norms), self._gates(cond[k]), (1 + final[k, width:], final[k, :width].copy())
+            )
+            for k in range(len(times))
+        ]
+
+    def _gates(self, condition: Floats) -> tuple[Floats, ...]:
+        """Biases of the WaveNet's layers with the condition of one time added."""
         gates = []
-        for wave, part in zip(self.waves, cond.reshape(self.shape.wavenet_layers, -1), strict=True):
+        for wave, part in zip(self.waves, condition.reshape(self.shape.wavenet_layers, -1), strict=True):
             assert wave.gate.bias is not None
             gates.append(wave.gate.bias + paired(part.astype(np.float32)))
-        final = _f32(t, p + "final_layer.adaLN_modulation.1.weight") @ (t1 * sigmoid(t1))
-        final = final + _f32(t, p + "final_layer.adaLN_modulation.1.bias")
-        norms = tuple(norm(name) for name in [*names, p + "transformer.norm"])
-        return StepTable(norms, tuple(gates), (1 + final[width:], final[:width].copy()))
+        return tuple(gates)
+
+    def table(self, time: float) -> StepTable:
+        """The table of one time."""
+        return self.tables([time])[0]
 
     # -- what depends on the segment alone
 

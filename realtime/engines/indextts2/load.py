@@ -9,6 +9,7 @@ from typing import Any
 from realtime.engines.indextts2 import voice_pack
 from realtime.engines.indextts2.engine import IndexTts2
 from realtime.engines.indextts2.kernels import load_kernels
+from realtime.engines.indextts2.levels import LEVELS
 from realtime.engines.indextts2.model_files import ModelFolder, find_model
 from realtime.engines.indextts2.options import Options
 from realtime.engines.indextts2.stages import load_stages, measured_costs
@@ -36,6 +37,7 @@ def load_engine(table: Mapping[str, Any]) -> IndexTts2:
     front_end.encode("1 预热 warm up.")
     revision = folder.manifest.revision
     packs = IndexTts2.accepted(voice_pack.read_folder(options.voices_dir), stages, revision, options.prompt_frames)
+    stages.acoustic.solver.prepare(level.schedule for level in LEVELS)
     costs = measured_costs(stages)
     log.info("indextts2 %s on %s kernels (%s), %d threads: %s", revision, kernels.name, kernels.features, kernels.threads, costs)
     return IndexTts2(stages, front_end, packs, options, costs, revision)

@@ -7,7 +7,7 @@ one call per step like Euler, midpoint two); and asking the empty branch only in
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,6 +36,11 @@ class Schedule:
         guided = self.steps if self.guided is None else min(self.guided, self.steps)
         return per_step * (self.steps + (guided if self.rate else 0))
 
+    @property
+    def times(self) -> list[float]:
+        """The times in [0, 1) at which the estimator is asked."""
+        return [k / 2 / self.steps for k in range(0, 2 * self.steps, 1 if self.solver == "midpoint" else 2)]
+
 
 class Solver:
     """Runs schedules on one estimator; tables of the times met are kept."""
@@ -50,12 +55,10 @@ class Solver:
             self._tables[time] = self.estimator.table(time)
         return self._tables[time]
 
-    def prepare(self, schedule: Schedule) -> None:
-        """Make the tables that a schedule needs."""
-        for k in range(schedule.steps):
-            self.table(k / schedule.steps)
-            if schedule.solver == "midpoint":
-                self.table((k + 0.5) / schedule.steps)
+    def prepare(self, schedules: Iterable[Schedule]) -> None:
+        """Make the tables that schedules need, all at once."""
+        missing = sorted({time for schedule in schedules for time in schedule.times} - self._tables.keys())
+        self._tables |= zip(missing, self.estimator.tables(missing), strict=True)
 
     def steps(self, noise: Floats, static: Floats, prompt_frames: int, schedule: Schedule) -> Generator[bool, None, Floats]:
         """Mel [T - prompt_frames, mels] from noise [T, mels]; `static` [T, width] is the input layer's share of the full branch.

@@ -15,15 +15,13 @@ import numpy as np
 
 from realtime.engines.base import Job
 from realtime.engines.indextts2.acoustic import AcousticStream
-from realtime.engines.indextts2.chunks import ChunkPlan
+from realtime.engines.indextts2.chunks import ChunkPlan, codes_beyond
 from realtime.engines.indextts2.decode import Sequence
 from realtime.engines.indextts2.kernels.packing import Floats
 from realtime.engines.indextts2.levels import Level
 
 MOST_AHEAD = 400
 """Codes decoded but not yet made into sound, at most: 8 s. More would be thrown away at a barge-in, and keeps others waiting."""
-SHORT_REST = 4
-"""A rest below one fourth of the chunk before it is taken along: prompt and context would cost more than it (guess)."""
 Steps = Generator[bool, None, Floats]
 
 
@@ -89,10 +87,8 @@ class Speaking:
 
     @property
     def codes_beyond(self) -> int:
-        """Codes to be known behind the next chunk before it is begun: its look-ahead; after the first chunk, which is wanted soon, also as
-        many as would be too short a rest. So the cut does not depend on how far decoding happens to have come."""
-        rest = self.chunk_codes // SHORT_REST if self.codes_made else 0
-        return max(1, self.level.window.look_ahead_codes, rest)
+        """Codes to be known behind the next chunk before it is begun."""
+        return codes_beyond(self.chunk_codes, self.level, self.codes_made == 0)
 
     def ends_with(self, until: int) -> bool:
         """Whether a chunk up to code `until` is the part's last, up to `codes_beyond` more codes taken along."""

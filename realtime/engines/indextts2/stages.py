@@ -36,6 +36,8 @@ MARGIN_SHARE = 0.45
 """What a frame of the vocoder's margin costs beside one of sound: only the first stage runs over most of it (vocode.py)."""
 BESIDE = 1.35
 """A code takes so much longer on one core beside the sound than there alone (measured; LOG): where the host can't be asked itself."""
+TRIAL_PREFIX, TRIAL_TEXT = 34, 100
+"""Positions before a trial's first code, voice and text: a code's cost grows with them, and so many lie before the middle of a segment."""
 LEAST_TRIAL_CODES = 8
 """Fewer codes beside a trial sound say nothing: the first and last overlap with it in part."""
 TRIAL_ROWS = 192
@@ -93,7 +95,7 @@ def measured_costs(stages: Stages) -> Costs:
     shape, estimator, kernels = stages.decoder.model.shape, stages.acoustic.solver.estimator, stages.vocoder.kernels
     x = np.zeros((TRIAL_ROWS, estimator.shape.mels), dtype=np.float32)
     static, table = estimator.static_null(2 * TRIAL_ROWS), estimator.table(0.0)
-    prefix = stages.decoder.prefix(np.ones((4, shape.model_dim), dtype=np.float32))
+    prefix = stages.decoder.prefix(np.ones((TRIAL_PREFIX, shape.model_dim), dtype=np.float32))
     sequence = _trial(stages.decoder, prefix)
     decode_s = _best(lambda: stages.decoder.step([sequence]), 8)
     stages.decoder.end(sequence)
@@ -124,8 +126,9 @@ def _alone(decoder: Decoder, prefix: Prefix, kernels: Kernels) -> float:
 
 def _trial(decoder: Decoder, prefix: Prefix) -> Sequence:
     """A sequence past its prompt."""
-    sequence = decoder.start(prefix, [2], Sampling(), 0, 64, 64)
-    decoder.step([sequence])
+    sequence = decoder.start(prefix, [2] * min(TRIAL_TEXT, decoder.model.shape.max_text_tokens - 2), Sampling(), 0, 64, 64)
+    while not sequence.codes:
+        decoder.step([sequence])
     return sequence
 
 

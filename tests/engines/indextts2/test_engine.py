@@ -14,11 +14,13 @@ import pytest
 from realtime.engines import registry
 from realtime.engines.base import Chunk, Done, EngineEvent, Failed, Job
 from realtime.engines.indextts2 import random_model, stages, voice_pack
-from realtime.engines.indextts2.chunks import CODE_S, ChunkPlan, Costs
+from realtime.engines.indextts2.chunks import CODE_S, ChunkPlan, Costs, codes_beyond
+from realtime.engines.indextts2.decode import Sequence
 from realtime.engines.indextts2.engine import IndexTts2
 from realtime.engines.indextts2.levels import LEVELS, level_named
 from realtime.engines.indextts2.options import Options
 from realtime.engines.indextts2.sound import UNDER_WAY, checked
+from realtime.engines.indextts2.speaking import Speaking
 from realtime.errors import BadOption, EngineFailed, ModelMissing, Overloaded, UnknownVoice
 from realtime.types import Emotion
 
@@ -135,6 +137,31 @@ def test_a_core_comes_back_to_the_sound_when_the_codes_beside_it_are_done(loaded
         assert background._run is None and kernels.threads == 2
     engine.close()
     assert shared, "something was decoded in the background"
+
+
+def test_no_run_of_no_codes_takes_a_core_from_the_sound(loaded: Callable[..., IndexTts2], monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, wanted = loaded(threads=2), []
+    background = engine._background
+    if background is None:
+        pytest.skip("no compiled kernels here, so nothing is decoded in the background")
+    begin, piece = background.begin, engine._sound_piece
+
+    def noted(sequences: list[Sequence], codes: int) -> int:
+        wanted.append(codes)
+        return begin(sequences, codes)
+
+    def slow_piece(job: Speaking) -> list[EngineEvent]:
+        events = piece(job)
+        if background._run is not None:
+            background._run.result()  # the run is always over before the piece of sound is
+        return events
+
+    monkeypatch.setattr(background, "begin", noted)
+    monkeypatch.setattr(engine, "_sound_piece", slow_piece)
+    engine.start(job(text=LONG, seed=1))
+    run(engine)
+    engine.close()
+    assert wanted and min(wanted) > 0
 
 
 def test_the_more_urgent_job_is_done_first(engine: IndexTts2) -> None:
@@ -402,7 +429,7 @@ def test_no_chunk_is_late_even_on_a_host_that_became_a_tenth_slower(name: str, s
     level = level_named(name)
     assert level is not None and level.first_codes is not None
     costs = Costs(0.0078 / speed, 0.000125 / speed, 0.0017 / speed, 18, 0.0116 / speed)
-    plan, lead, ahead, spoken = ChunkPlan(costs, 258), 0.0, 0, []
+    plan, lead, decoded, made, spoken = ChunkPlan(costs, 258), 0.0, 0, 0, []
     for i in range(30):
         codes = plan.next_codes(level, 1)
         assert codes is not None
@@ -410,12 +437,13 @@ def test_no_chunk_is_late_even_on_a_host_that_became_a_tenth_slower(name: str, s
         sound_s = costs.sound_s(codes, level, 258)
         assert aside >= 0 and (i or aside == 0)
         assert aside * costs.alone_s <= sound_s + aside * costs.aside_s  # there is time for them
-        spent = slower * (max(0, codes - ahead) * costs.decode_s + sound_s + aside * costs.aside_s)
+        needed = made + codes + codes_beyond(codes, level, made == 0)
+        spent = slower * (max(0, needed - decoded) * costs.decode_s + sound_s + aside * costs.aside_s)
         if i:
             assert spent <= lead
             lead -= spent
         lead += codes * CODE_S
-        ahead = max(0, ahead - codes) + aside
+        decoded, made = max(decoded, needed) + aside, made + codes
         plan.sent(codes, level, 1)
         spoken.append((codes, aside))
     assert spoken[0][0] <= 2 * level.first_codes < spoken[-1][0] and spoken[-1][1] > 0
