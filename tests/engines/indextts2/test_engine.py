@@ -423,9 +423,9 @@ def test_packed_weights_are_made_once_and_mapped(loaded: Callable[..., IndexTts2
 
 
 @pytest.mark.parametrize("speed", [1.0, 1.15, 1.3, 3.0])
-@pytest.mark.parametrize("slower", [1.0, 1.1])
+@pytest.mark.parametrize("slower", [1.0, 1.125])
 @pytest.mark.parametrize("name", ["fast", "fastest"])
-def test_no_chunk_is_late_even_on_a_host_that_became_a_tenth_slower(name: str, speed: float, slower: float) -> None:
+def test_no_chunk_is_late_even_on_a_host_that_became_an_eighth_slower(name: str, speed: float, slower: float) -> None:
     level = level_named(name)
     assert level is not None and level.first_codes is not None
     costs = Costs(0.0078 / speed, 0.000125 / speed, 0.0017 / speed, 18, 0.0116 / speed)
