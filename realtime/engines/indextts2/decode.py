@@ -76,9 +76,19 @@ class Decoder:
         """Where K/V live."""
         return self.model.pool
 
-    def prefix(self, conds: Floats) -> Prefix:
-        """Run condition rows [n, D] once. Raises `NoPages`."""
+    def prefix(self, conds: Floats, cached: tuple[Floats, Floats] | None = None) -> Prefix:
+        """Run condition rows [n, D] once, or take their `cached` keys and values, [layers, heads, n, d] each.
+
+        Raises `NoPages`, and `ValueError` for cached ones of another model's size.
+        """
         pages = self.pool.take(pages_for(len(conds)))
+        if cached is not None:
+            try:
+                self.pool.write(pages, *cached)
+            except ValueError:
+                self.pool.give_back(pages)
+                raise
+            return Prefix(pages, len(conds))
         x = np.array(conds, dtype=np.float32)
         table = np.tile(np.array(pages, dtype=np.int32), (len(x), 1))
         self.model.forward(x, np.arange(len(x), dtype=np.int32), table)

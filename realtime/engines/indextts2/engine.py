@@ -219,7 +219,7 @@ class IndexTts2:
         return []
 
     def _prefix(self, job: Speaking, pack: VoicePack) -> Prefix:
-        """The voice's condition rows in the cache, run now if this voice and emotion are new."""
+        """The voice's condition rows in the cache; if voice and emotion are new, from the pack, or run now where that has none for them."""
         key = f"{job.job.voice}\0{job.job.emotion!r}"
         if key in self._prefixes:
             self._prefixes.move_to_end(key)
@@ -227,7 +227,8 @@ class IndexTts2:
         while len(self._prefixes) >= PREFIXES:
             self.stages.decoder.forget_prefix(self._prefixes.popitem(last=False)[1])
         self._pause()
-        self._prefixes[key] = self.stages.decoder.prefix(pack.conditions(job.job.emotion).rows)
+        conditions = pack.conditions(job.job.emotion)
+        self._prefixes[key] = self.stages.decoder.prefix(conditions.rows, conditions.cached)
         return self._prefixes[key]
 
     def _voices_of_prefixes(self) -> set[str]:

@@ -67,6 +67,17 @@ class PagePool:
         """Copy a page's contents (the one that a prefix leaves half full)."""
         self.data[target] = self.data[source]
 
+    def write(self, pages: list[int], keys: npt.NDArray[np.float32], values: npt.NDArray[np.float32]) -> None:
+        """Keys and values of the first positions, each [layers, heads, n, d]. Raises `ValueError` for other sizes than the cache's."""
+        _, layers, _, heads, _, d = self.data.shape
+        for held in (keys, values):
+            if held.shape != (layers, heads, keys.shape[2], d):
+                raise ValueError(f"cached keys and values are {held.shape}, the model's ({layers}, {heads}, {keys.shape[2]}, {d})")
+        for first, page in zip(range(0, keys.shape[2], PAGE), pages, strict=True):
+            count = min(PAGE, keys.shape[2] - first)
+            self.data[page, :, 0, :, :count] = keys[:, :, first : first + count]
+            self.data[page, :, 1, :, :count] = values[:, :, first : first + count]
+
     def read(self, pages: list[int], layer: int, count: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Keys and values of the first `count` positions, each [heads, count, d] float32."""
         held = self.data[pages, layer].astype(np.float32)  # [n, 2, heads, PAGE, d]

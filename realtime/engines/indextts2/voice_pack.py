@@ -57,6 +57,11 @@ class Conditions:
     keys: Floats | None = None
     values: Floats | None = None
 
+    @property
+    def cached(self) -> tuple[Floats, Floats] | None:
+        """Keys and values, where there are both."""
+        return None if self.keys is None or self.values is None else (self.keys, self.values)
+
 
 @dataclass(frozen=True, slots=True)
 class About:

@@ -97,6 +97,23 @@ def test_with_offset_1_decoding_gives_the_latents_without_a_second_pass(golden: 
 
 
 @pytest.mark.parametrize("tiny", list(Kind), indirect=True)
+@pytest.mark.parametrize("rows", [5, 40])
+def test_a_voices_cached_keys_and_values_serve_as_its_rows_do(tiny: tuple[Decoder, Prefix], rows: int) -> None:
+    decoder, pool = tiny[0], tiny[0].pool
+    conditions = np.random.default_rng(4).standard_normal((rows, decoder.model.shape.model_dim), dtype=np.float32)
+    run = decoder.prefix(conditions)
+    held = [pool.read(run.pages, layer, rows) for layer in range(decoder.model.shape.layers)]
+    keys, values = (np.stack([both[part] for both in held]) for part in (0, 1))
+    taken = decoder.prefix(np.zeros_like(conditions), (keys, values))
+    said = [finished(decoder, decoder.start(prefix, [5, 6, 7], Sampling(), 1, 20)) for prefix in (run, taken)]
+    assert said[0] == said[1]
+    free = pool.free
+    with pytest.raises(ValueError, match="cached keys"):
+        decoder.prefix(conditions, (keys[:, :, :, :-1], values))
+    assert pool.free == free
+
+
+@pytest.mark.parametrize("tiny", list(Kind), indirect=True)
 def test_jobs_that_join_and_leave_a_batch_say_what_they_say_alone(tiny: tuple[Decoder, Prefix]) -> None:
     decoder, prefix = tiny
     texts = [list(range(3, 3 + count)) for count in (4, 17, 2, 9)]
