@@ -22,17 +22,22 @@ from realtime.workers.interface import WorkerStatus
 Table = dict[str, dict[str, Any]]
 NAMES = ("main", "fallback", "last_resort")
 
-# Measured with `realtime bench engine NAME` on two cores of a shared AVX-512 server: IndexTTS-2 on both cores (2 and 4 jobs at
-# once yield 1.4 to 1.6 s of sound per second), Sambert and espeak on one. A main worker per two cores, a stand-in per eight, espeak per 32.
+# Measured with `realtime bench engine NAME` on two cores of a shared AVX-512 server while it was quiet: IndexTTS-2 on both cores (fast RTF
+# 0.83 to 0.93, fastest 0.73 to 0.81; 2 and 4 jobs at once yield 1.8 and 2.2 s of sound per second), Sambert and espeak on one. A main worker
+# per two cores, a stand-in per eight, espeak per 32. IndexTTS-2's `exact` makes each segment in one piece, which is not simulated.
 SAMBERT = {"levels": {"standard": [0.107, 0.025, 1.0]}, "per_main": 0.25, "capacity": 8, "first_sound_s": 0.1, "longest_chunk_s": 0.5}
 ESPEAK = {"levels": {"standard": [0.012, 0.004, 1.0]}, "per_main": 0.0625, "capacity": 8, "first_sound_s": 0.2, "longest_chunk_s": 0.5}
 SMALL_HOST: Table = {
     "main": {
-        "levels": {"standard": [3.26, 2.79, 0.5], "fast": [0.99, 0.93, 0.5], "fastest": [0.99, 0.55, 0.5]},
+        "levels": {
+            "high": [1.8, 1.9, 0.43],
+            "standard": [1.16, 1.15, 0.43],
+            "fast": [0.88, 0.87, 0.43],
+            "fastest": [0.77, 0.7, 0.43],
+        },
         "capacity": 4,
-        "first_sound_s": 0.44,
-        "growth": 2.0,
-        "longest_chunk_s": 3.0,
+        "first_sound_s": 0.8,
+        "longest_chunk_s": 0.6,
     },
     "fallback": SAMBERT,
     "last_resort": ESPEAK,

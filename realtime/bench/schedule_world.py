@@ -24,7 +24,7 @@ NOISE = 0.15
 @dataclass(frozen=True, slots=True)
 class EngineModel:
     """How the workers of one engine behave. `rates` from best to fastest, for a job alone on a worker. A chunk is `first_sound_s` long
-    plus `growth` times what there is already, at most `longest_chunk_s`."""
+    plus `growth` times what there is already; all but the first are at most `longest_chunk_s`."""
 
     name: str
     workers: int
@@ -37,6 +37,10 @@ class EngineModel:
     def cards(self) -> list[WorkerCard]:
         """One card per worker."""
         return [WorkerCard(f"{self.name}-{k}", self.name, self.capacity, self.rates) for k in range(self.workers)]
+
+    def next_chunk_s(self, made_s: float) -> float:
+        """How long the next chunk of a segment is, of which there are `made_s` seconds."""
+        return min(self.first_sound_s + self.growth * made_s, self.longest_chunk_s) if made_s else self.first_sound_s
 
     def rated(self) -> float:
         """Seconds of sound per second of all workers at the fastest level, each as full as leaves everyone faster than speech; of an
@@ -144,7 +148,7 @@ class World:
     def _next_chunk(self, run: SimRun) -> None:
         engine = self.engines[run.engine]
         rate = engine.rates[run.level]
-        chunk_s = min(engine.first_sound_s + engine.growth * run.made_s, engine.longest_chunk_s, run.left_s - run.made_s)
+        chunk_s = min(engine.next_chunk_s(run.made_s), run.left_s - run.made_s)
         mates = [mate for mate in self.runs[run.worker_id] if mate is not run]
         if run.made_s == 0:  # engines take the most urgent job first: it waits for the step under way and for other first chunks
             wait_s = self.random.uniform(0, STEP_S) if mates else 0.0
