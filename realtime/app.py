@@ -44,7 +44,7 @@ from realtime.server.routes import routes
 from realtime.text.segmenter import DEFAULT_SCHEDULE, SegmenterOptions, Stage
 from realtime.text.speakable import warm_up
 from realtime.types import AudioFormat, EngineName
-from realtime.workers.interface import PoolEvent, WorkerLost, WorkerReady, WorkerSpec
+from realtime.workers.interface import PoolEvent, Reload, WorkerLost, WorkerReady, WorkerSpec, WorkerState
 from realtime.workers.mischief import Mischief
 from realtime.workers.pool import Pool
 
@@ -83,9 +83,8 @@ def build_app(settings: Settings, clock: Clock | None = None) -> Starlette:
     mischief = Mischief(pool, clock)
     segmenter, limits = segmenter_options(settings.text), utterance_limits(settings.limits)
 
-    async def reload() -> None:
-        for engine in chain:
-            await pool.reload(engine)
+    async def reload() -> list[tuple[dict[str, Any], RealtimeError | None]]:
+        return [(reload_row(answer), answer.error) for answer in await pool.reload(chain)]
 
     backstage = Backstage(
         options=lambda request, audio_format: _options(request, audio_format, limits, segmenter),
@@ -186,6 +185,14 @@ def worker_row(pool: Pool, worker_id: str) -> dict[str, Any]:
         "restarts": worker.restarts,
         "last_error": worker.last_error,
     }
+
+
+def reload_row(answer: Reload) -> dict[str, Any]:
+    """One worker as `/v1/voices/reload` shows it; one that was not ready has no voices to tell of yet."""
+    row: dict[str, Any] = {"id": answer.worker_id, "engine": answer.engine, "state": answer.state.value}
+    if answer.state is WorkerState.READY and answer.error is None:
+        row["voices"] = list(answer.voices)
+    return row
 
 
 def breaker_states(scheduler: Scheduler, chain: tuple[str, ...], now: float) -> dict[str, str]:

@@ -30,6 +30,7 @@ from realtime.workers.interface import (
     LossReason,
     OnEvent,
     PoolStatistics,
+    Reload,
     WorkerLost,
     WorkerReady,
     WorkerState,
@@ -241,12 +242,13 @@ class FakePool:
         per_char = ready[0].engine.ms_per_char / 1000 / request.speed
         return PlanReply(SpeechPlan(tuple(k * per_char for k in range(len(request.text) + 1)), source=engine))
 
-    async def reload(self, engine: EngineName) -> None:
-        self.calls.append(("reload", engine, None))
+    async def reload(self, engines: Sequence[EngineName]) -> tuple[Reload, ...]:
+        self.calls.append(("reload", ",".join(engines), None))
         await anyio.lowlevel.checkpoint()
-        for worker in self._workers.values():
-            if worker.engine.name == engine:
-                self._tell_ready(worker)
+        looked = [worker for worker in self._workers.values() if worker.engine.name in engines]
+        for worker in looked:
+            self._tell_ready(worker)
+        return tuple(Reload(worker.id, worker.engine.name, worker.state, tuple(worker.engine.voices)) for worker in looked)
 
     async def wait_ready(self, engines: Sequence[EngineName], timeout_s: float) -> None:
         await anyio.lowlevel.checkpoint()

@@ -23,6 +23,7 @@ from realtime.workers.interface import (
     LossReason,
     OnEvent,
     PoolStatistics,
+    Reload,
     WorkerReady,
     WorkerSilent,
     WorkerState,
@@ -127,8 +128,9 @@ class SimulatedPool:
             raise WorkerLost(f"no worker of {engine} is ready")
         return ready[0].engine.plan(request)
 
-    async def reload(self, engine: EngineName) -> None:
+    async def reload(self, engines: Sequence[EngineName]) -> tuple[Reload, ...]:
         """Nothing to reload."""
+        return ()
 
     async def wait_ready(self, engines: Sequence[EngineName], timeout_s: float) -> None:
         """They are."""

@@ -12,7 +12,7 @@ import anyio
 from realtime import metrics
 from realtime.clock import Clock
 from realtime.config import Settings
-from realtime.errors import Draining, Overloaded
+from realtime.errors import Draining, Overloaded, RealtimeError
 from realtime.pipeline.dispatcher import Dispatcher
 from realtime.pipeline.outputs import CancelledOut, DoneOut, Ending, FailedOut
 from realtime.pipeline.requests import Request
@@ -36,7 +36,7 @@ class Backstage:
     workers: Callable[[], list[dict[str, Any]]]
     breakers: Callable[[], dict[str, str]]
     inject: Callable[[dict[str, Any]], dict[str, Any]]
-    reload: Callable[[], Awaitable[None]]
+    reload: Callable[[], Awaitable[list[tuple[dict[str, Any], RealtimeError | None]]]]  # a row for each worker, and why it has no voices
 
 
 @dataclass(slots=True, eq=False)

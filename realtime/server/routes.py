@@ -159,9 +159,10 @@ def _reload(gateway: Gateway, keeper: Gatekeeper) -> Handler:
     async def reload(request: Request) -> Response:
         try:
             keeper.identify(request.headers, request.query_params)
-            await gateway.back.reload()
-            return JSONResponse({"voices": voices(gateway)})
+            answers = await gateway.back.reload()
         except RealtimeError as error:
             return speech.error_response(error)
+        rows = [row if error is None else {**row, "error": speech.error_table(error)} for row, error in answers]
+        return speech.partial_response({"voices": voices(gateway), "workers": rows}, [error for _, error in answers if error is not None])
 
     return reload

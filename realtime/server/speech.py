@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from realtime import metrics
-from realtime.errors import BadOption, RealtimeError
+from realtime.errors import BadOption, RealtimeError, ServiceError
 from realtime.pipeline import outputs as out
 from realtime.pipeline.requests import Request as SpeechRequest
 from realtime.pipeline.utterance import Utterance
@@ -60,9 +60,29 @@ def error_response(error: RealtimeError) -> JSONResponse:
 def refusal_response(status: int, code: str, message: str, retryable: bool = False, retry_after_ms: int | None = None) -> JSONResponse:
     """`{"error": {...}}`, with Retry-After in whole seconds where there is one (RFC 9110 section 10.2.3)."""
     metrics.errors.labels(code).inc()
-    body = {"code": code, "message": message, "retryable": retryable, "retry_after_ms": retry_after_ms}
     headers = {} if retry_after_ms is None else {"retry-after": str(math.ceil(retry_after_ms / 1000))}
-    return JSONResponse({"error": {key: value for key, value in body.items() if value is not None}}, status, headers)
+    return JSONResponse({"error": _error_table(code, message, retryable, retry_after_ms)}, status, headers)
+
+
+def partial_response(body: dict[str, Any], failures: Sequence[RealtimeError]) -> JSONResponse:
+    """A body with the `error` of the first failure beside it, if there was any. What fails behind a request that asks for nothing in
+    particular is the service's fault, whatever its kind."""
+    for error in failures:
+        metrics.errors.labels(error.code).inc()
+    if not failures:
+        return JSONResponse(body)
+    first = failures[0]
+    return JSONResponse({"error": error_table(first), **body}, STATUS.get(first.code, 500) if isinstance(first, ServiceError) else 500)
+
+
+def error_table(error: RealtimeError) -> dict[str, Any]:
+    """An error as a JSON object."""
+    return _error_table(error.code, error.message, error.retryable, error.retry_after_ms)
+
+
+def _error_table(code: str, message: str, retryable: bool, retry_after_ms: int | None) -> dict[str, Any]:
+    table = {"code": code, "message": message, "retryable": retryable, "retry_after_ms": retry_after_ms}
+    return {key: value for key, value in table.items() if value is not None}
 
 
 def endpoint(gateway: Gateway, keeper: Gatekeeper) -> Callable[[Request], Any]:

@@ -14,18 +14,18 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
 from realtime.clock import Clock, MonotonicClock
-from realtime.engines.base import Done, Engine, EngineEvent, EngineInfo, Failed, Job, PlanRequest
+from realtime.engines.base import Done, Engine, EngineEvent, EngineInfo, Failed, Job
 from realtime.engines.registry import load as load_registered
 from realtime.errors import EngineFailed, RealtimeError
 from realtime.types import JobId
 from realtime.workers import messages as m
 from realtime.workers.faults import FaultPlan
-from realtime.workers.interface import Fault, FaultKind
+from realtime.workers.interface import Fault, FaultKind, LevelRate
 from realtime.workers.link import Link, ParentGone
 from realtime.workers.pacing import Pacer
 from realtime.workers.warmup import measure, warm_up, with_rates
@@ -70,8 +70,8 @@ def _start(link: Link, init: m.Init, clock: Clock) -> Server | None:
         engine = load_engine(init.factory, init.options)
         loaded = clock.now()
         rates = warm_up(engine, clock, init.is_measured, init.warm_up_s, lambda what: link.send(m.Progress(what)))
-        server = Server(engine, link, clock, init)
-        link.send(m.Ready(server.named(with_rates(engine.info, rates)), rates, loaded - began))
+        server = Server(engine, link, clock, init, rates)
+        link.send(m.Ready(server.shown(engine.info), rates, loaded - began))
         return server
     except ParentGone:
         raise
@@ -93,11 +93,12 @@ def load_engine(factory: str, options: Mapping[str, Any]) -> Engine:
 class Server:
     """The loop after READY. Jobs are *waiting* (not yet in the engine), *running*, or over; events may be *held* until due."""
 
-    def __init__(self, engine: Engine, link: Link, clock: Clock, init: m.Init) -> None:
+    def __init__(self, engine: Engine, link: Link, clock: Clock, init: m.Init, rates: dict[str, LevelRate]) -> None:
         self._engine = engine
         self._link = link
         self._clock = clock
         self._init = init
+        self._rates = rates
         self._pacer = Pacer(engine.info)
         self._faults = FaultPlan()
         self._waiting: deque[Job] = deque()
@@ -107,9 +108,9 @@ class Server:
         self._exceptions = 0
         self._raise_next: InjectedFault | None = None
 
-    def named(self, info: EngineInfo) -> EngineInfo:
-        """The engine's info under the name that the pool knows it by."""
-        return replace(info, name=self._init.name)
+    def shown(self, info: EngineInfo) -> EngineInfo:
+        """The engine's info with the rates measured here, under the name that the pool knows it by."""
+        return replace(with_rates(info, self._rates), name=self._init.name)
 
     def run(self) -> None:
         """Until told to leave. Raises `ParentGone`, `Unusable`."""
@@ -138,9 +139,9 @@ class Server:
             case m.Ping(number):
                 self._link.send(m.Pong(number, self._steps))
             case m.AskPlan(number, request):
-                self._link.send(self._plan(number, request))
-            case m.AskReload():
-                self._link.send(m.Reloaded(self.named(self._engine.reload())))
+                self._answer(m.PlanAnswer, number, lambda: self._engine.plan(request))
+            case m.AskReload(number):
+                self._answer(m.Reloaded, number, lambda: self.shown(self._engine.reload()))
             case m.DoFault(fault) if self._init.allow_faults:
                 self._arm(fault)
             case _:
@@ -163,13 +164,14 @@ class Server:
         self._pacer.ended(job_id)
         self._faults.forget(job_id)
 
-    def _plan(self, number: int, request: PlanRequest) -> m.PlanAnswer:
+    def _answer(self, kind: type[m.PlanAnswer | m.Reloaded], number: int, find: Callable[[], Any]) -> None:
         try:
-            return m.PlanAnswer(number, self._engine.plan(request))
+            answer = kind(number, find())
         except RealtimeError as error:
-            return m.PlanAnswer(number, code=error.code, message=error.message)
-        except Exception as error:  # a plan that fails costs nobody but the asker
-            return m.PlanAnswer(number, code=EngineFailed.code, message=f"{type(error).__name__}: {error}")
+            answer = kind(number, code=error.code, message=error.message)
+        except Exception as error:  # a question that fails costs nobody but the asker
+            answer = kind(number, code=EngineFailed.code, message=f"{type(error).__name__}: {error}")
+        self._link.send(answer)
 
     # ---- work
 

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from realtime.engines.base import EngineEvent, EngineInfo, Job, PlanReply, PlanRequest
+from realtime.errors import RealtimeError
 from realtime.types import EngineName, JobId, WorkerId
 
 
@@ -80,6 +81,20 @@ class WorkerStatus:
     def is_ready(self) -> bool:
         """Takes jobs."""
         return self.state is WorkerState.READY
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """What a `reload` came to at one worker: its voices now, or the error that it failed with (`DeadlineMissed`: no answer yet).
+
+    A worker that was not ready has neither: it looks when it serves.
+    """
+
+    worker_id: WorkerId
+    engine: EngineName
+    state: WorkerState
+    voices: tuple[str, ...] = ()
+    error: RealtimeError | None = None
 
 
 class LossReason(StrEnum):
@@ -198,8 +213,9 @@ class WorkerPool(Protocol):
         """Time a text on any ready worker of the engine. Raises `WorkerLost`, `EngineFailed`, or what the engine refused with."""
         ...
 
-    async def reload(self, engine: EngineName) -> None:
-        """Have the engine's workers look for new voices; each reports `WorkerReady` again."""
+    async def reload(self, engines: Sequence[EngineName]) -> tuple[Reload, ...]:
+        """Have the engines' workers look for new voices; each reports `WorkerReady` again. Returns, within a few seconds, once each has
+        answered or failed to. Raises `BadOption` for an unknown engine."""
         ...
 
     async def wait_ready(self, engines: Sequence[EngineName], timeout_s: float) -> None:

@@ -89,7 +89,9 @@ class AskPlan:
 
 @dataclass(frozen=True, slots=True)
 class AskReload:
-    """Look for new voices, answer with Reloaded."""
+    """Look for new voices, answer with a Reloaded of the same number; 0 if nobody waits for it."""
+
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +160,12 @@ class PlanAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """The engine's info after a reload."""
+    """The engine's info after a reload, or the code and message of the error that it raised; then all is as before."""
 
-    info: EngineInfo
+    number: int
+    info: EngineInfo | None = None
+    code: str = ""
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)

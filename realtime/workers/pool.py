@@ -33,6 +33,7 @@ from realtime.workers.interface import (
     OnEvent,
     PoolEvent,
     PoolStatistics,
+    Reload,
     WorkerSpec,
     WorkerState,
     WorkerStatus,
@@ -43,6 +44,7 @@ TICK_S = 0.1  # how often a worker is looked at; an eighth of the step timeout i
 LEAVE_S = 2.0  # at the end, so long for a worker to leave by itself before it is killed (guess)
 PLAN_TIMEOUT_S = 5.0  # a plan takes milliseconds; a step before it may take its while
 MAX_PLANS = 64  # per worker
+RELOAD_TIMEOUT_S = 5.0  # as for a plan: a look takes milliseconds for each new voice, a step before it may take its while
 FIRST_BACKOFF_S, MAX_BACKOFF_S = 0.25, 30.0  # doubled from one failed start to the next
 STABLE_S = 10.0  # a worker that served so long, spoke or was broken on purpose is replaced at once
 
@@ -148,17 +150,22 @@ class Pool:
             return await worker.plan(request)
         raise errors.EngineFailed(f"engine {engine} gave no plan within {PLAN_TIMEOUT_S:g} s")
 
-    async def reload(self, engine: EngineName) -> None:
-        """Have the workers look for new voices; slots that were given up try again. Raises `BadOption` for an unknown engine."""
-        slots = [slot for slot in self._slots if slot.spec.engine == engine]
-        if not slots:
-            raise errors.BadOption(f"no workers of an engine {engine!r}")
-        for slot in slots:
-            if slot.worker is not None:
-                slot.worker.reload()
+    async def reload(self, engines: Sequence[EngineName]) -> tuple[Reload, ...]:
+        """Have the workers look for new voices, wait for their answers; slots that were given up try again. Raises `BadOption`."""
+        answers: dict[WorkerId, Reload] = {}
+
+        async def ask(worker: Worker) -> None:
+            answers[worker.id] = await _reload(worker)
+
+        asked: list[Worker] = []
+        for slot in [slot for engine in engines for slot in self._engine_slots(engine)]:
+            asked += [worker for worker in (slot.worker, *slot.retiring) if worker and worker.state is not WorkerState.STOPPING]
             slot.failures = 0
             slot.try_again.set()
-        await anyio.lowlevel.checkpoint()
+        async with anyio.create_task_group() as tasks:
+            for worker in asked:
+                tasks.start_soon(ask, worker)
+        return tuple(answers[worker.id] for worker in asked)
 
     async def wait_ready(self, engines: Sequence[EngineName], timeout_s: float) -> None:
         """Return once every engine has a ready worker. Raises what its workers failed with for good, or `WorkerLost` at the timeout."""
@@ -288,10 +295,14 @@ class Pool:
             raise errors.WorkerLost(f"there is no worker {worker_id}")
         return worker
 
-    async def _one_ready(self, engine: EngineName) -> None:
+    def _engine_slots(self, engine: EngineName) -> list[_Slot]:
         slots = [slot for slot in self._slots if slot.spec.engine == engine]
         if not slots:
             raise errors.BadOption(f"no workers of an engine {engine!r}")
+        return slots
+
+    async def _one_ready(self, engine: EngineName) -> None:
+        slots = self._engine_slots(engine)
         while not any(slot.worker and slot.worker.is_ready for slot in slots):
             if all(slot.is_given_up for slot in slots):
                 raise slots[0].last_error or errors.WorkerLost(f"engine {engine} does not start")
@@ -303,6 +314,19 @@ class Pool:
     def _tell_changed(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
+
+
+async def _reload(worker: Worker) -> Reload:
+    """One worker's answer, or that there is none in time."""
+    try:
+        with anyio.move_on_after(RELOAD_TIMEOUT_S):
+            info = await worker.reload()
+            voices = tuple(voice.id for voice in info.voices) if info else ()
+            return Reload(worker.id, worker.spec.engine, worker.state, voices)
+        late = f"worker {worker.id} has not answered within {RELOAD_TIMEOUT_S:g} s; it looks after the step it is in"
+        return Reload(worker.id, worker.spec.engine, worker.state, error=errors.DeadlineMissed(late))
+    except errors.RealtimeError as error:
+        return Reload(worker.id, worker.spec.engine, worker.state, error=error)
 
 
 def _slots_of(spec: WorkerSpec) -> list[_Slot]:

@@ -75,7 +75,8 @@ class Worker:
         self._on_event = on_event
         self._on_change = on_change
         self._counts = counts
-        self._questions = Questions()
+        self._plans = Questions[PlanReply]()
+        self._reloads = Questions[EngineInfo]()
         self._heartbeat = Heartbeat()
         self._is_silent = False
         self._farewell: LossReason | None = None
@@ -169,10 +170,17 @@ class Worker:
             self.has_spoken = True  # what comes of it is no sign of a worker that can't serve
             self._child.send(m.DoFault(fault))
 
-    def reload(self) -> None:
-        """Ask for a look at the voices; the answer comes as WorkerReady."""
-        if self._child is not None and self.state is WorkerState.READY:
-            self._child.send(m.AskReload())
+    async def reload(self) -> EngineInfo | None:
+        """Have it look at the voices; `WorkerReady` comes too. None from one that is not ready: one that starts looks when it serves.
+
+        Raises what the engine answered with, or `WorkerLost`.
+        """
+        child = self._child
+        if child is not None and self.is_starting:
+            child.send(m.AskReload())
+        if child is None or not self.is_ready:
+            return None
+        return await self._reloads.ask(lambda number: child.send(m.AskReload(number)))
 
     @property
     def is_starting(self) -> bool:
@@ -202,14 +210,14 @@ class Worker:
     @property
     def load(self) -> int:
         """Jobs and plans under way."""
-        return len(self.jobs) + len(self._questions)
+        return len(self.jobs) + len(self._plans)
 
     async def plan(self, request: PlanRequest) -> PlanReply:
         """Ask for a plan. Raises what the engine answered with, or `WorkerLost`."""
         if self._child is None or self.state is not WorkerState.READY:
             raise errors.WorkerLost(f"worker {self.id} is {self.state.value}, not ready")
         child = self._child
-        return await self._questions.ask(lambda number: child.send(m.AskPlan(number, request)))
+        return await self._plans.ask(lambda number: child.send(m.AskPlan(number, request)))
 
     def status(self, restarts: int, last_error: str) -> WorkerStatus:
         """For display."""
@@ -243,10 +251,12 @@ class Worker:
             case m.Ready(info, rates, load_s):
                 self.load_s, self.doing, self.state = load_s, "serving", WorkerState.READY
                 self._announce(info, rates)
-            case m.Reloaded(info):
-                self._announce(info, self.rates)
+            case m.Reloaded(number, info, code, text):
+                if info is not None:
+                    self._announce(info, self.rates)
+                self._reloads.answer(number, info or error_from(code, text))
             case m.PlanAnswer(number, reply, code, text):
-                self._questions.answer(number, reply or error_from(code, text))
+                self._plans.answer(number, reply or error_from(code, text))
             case m.StartFailed(code, _, text):
                 self.error = error_from(code, text)
                 self.kill(LossReason.START_FAILED, text)
@@ -283,7 +293,8 @@ class Worker:
         self.jobs.clear()
         self.state = WorkerState.LOST
         self._counts.received += self._child.bytes_received if self._child else 0
-        self._questions.fail(errors.WorkerLost(f"worker {self.id} was lost: {detail}"))
+        for questions in (self._plans, self._reloads):
+            questions.fail(errors.WorkerLost(f"worker {self.id} was lost: {detail}"))
         self._counts.losses[reason.value] = self._counts.losses.get(reason.value, 0) + 1
         self.loss = WorkerLost(self.id, self.spec.engine, reason, detail, jobs)
         self._on_change()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from realtime.engines.base import Chunk, Done, EngineEvent, EngineInfo, Job, PlanReply, PlanRequest, VoiceInfo
-from realtime.errors import ModelMissing
+from realtime.errors import BadOption, ModelMissing
 
 
 class Talker:
@@ -73,6 +73,8 @@ class Talker:
         raise ValueError("no plan today")
 
     def reload(self) -> EngineInfo:
+        if self.options.get("reload") == "raise":
+            raise BadOption("its voices have two sample rates")
         self.voices = ("v", "w")
         return self.info
 

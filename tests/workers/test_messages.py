@@ -36,7 +36,7 @@ EXAMPLES: list[m.Message] = [
     m.CancelJob("j"),
     m.AdjustJob("j", "fast"),
     m.AskPlan(3, PlanRequest("x", "v", "en", 2.0, True)),
-    m.AskReload(),
+    m.AskReload(5),
     m.Ping(4),
     m.DoFault(Fault(FaultKind.STALL, "j", 12.5, 100.0)),
     m.Leave(),
@@ -47,7 +47,8 @@ EXAMPLES: list[m.Message] = [
     m.Spoken(Failed("j", "engine_failed", "why")),
     m.PlanAnswer(3, code="unknown_voice", message="no voice"),
     m.PlanAnswer(3, PlanReply(SpeechPlan((0.0, 0.1), (Span(0, 1),), "main"))),
-    m.Reloaded(INFO),
+    m.Reloaded(5, INFO),
+    m.Reloaded(5, code="bad_option", message="two rates"),
     m.Pong(4, 17),
     m.Leaving("broken"),
 ]

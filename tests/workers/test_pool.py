@@ -21,12 +21,14 @@ import pytest
 from realtime import errors
 from realtime.engines.base import Chunk, Done, Failed, Job, PlanRequest
 from realtime.engines.beacon.decoder import decode
+from realtime.workers import pool as pool_module
 from realtime.workers.interface import (
     Fault,
     FaultKind,
     JobEvent,
     LossReason,
     PoolEvent,
+    Reload,
     WorkerLost,
     WorkerPool,
     WorkerReady,
@@ -295,10 +297,51 @@ class TestPlans:
     async def test_reload_reports_new_voices(self) -> None:
         watch = Watch(talker())
         async with watch.pool:
-            await watch.ready()
-            await watch.pool.reload("talker")
+            worker = await watch.ready()
+            answers = await watch.pool.reload(["talker"])
+            assert answers == (Reload(worker, "talker", WorkerState.READY, ("v", "w")),)
+            before, after = watch.arrivals
+        assert [v.id for v in after.info.voices] == ["v", "w"]
+        assert after.info.levels == before.info.levels and before.info.levels[0].rtf, "what was measured stays known"
+
+    async def test_a_worker_that_starts_looks_for_voices_when_it_serves(self) -> None:
+        watch = Watch(talker())
+        async with watch.pool:
+            while not watch.pool.workers():
+                await anyio.lowlevel.checkpoint()
+            (answer,) = await watch.pool.reload(["talker"])
+            assert (answer.state, answer.voices, answer.error) == (WorkerState.STARTING, (), None)
             await watch.until(lambda: len(watch.arrivals) == 2)
         assert [v.id for v in watch.arrivals[1].info.voices] == ["v", "w"]
+
+    async def test_a_reload_that_fails_says_why_and_leaves_the_worker_as_it_was(self) -> None:
+        watch = Watch(talker(options={"reload": "raise"}))
+        async with watch.pool:
+            worker = await watch.ready()
+            (answer,) = await watch.pool.reload(["talker"])
+            assert answer.voices == () and isinstance(answer.error, errors.BadOption) and "two sample rates" in answer.error.message
+            watch.pool.start_job(worker, a_call())
+            await watch.until(lambda: watch.is_over("j"))
+        assert isinstance(watch.of("j")[-1], Done)
+
+    async def test_a_reload_waits_for_no_worker_longer_than_its_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        watch = Watch(talker(), beacon())
+        async with watch.pool:
+            await watch.ready()
+            stalled, well = (worker.id for worker in watch.pool.workers())
+            watch.pool.inject(stalled, Fault(FaultKind.STALL, value=1000))
+            monkeypatch.setattr(pool_module, "RELOAD_TIMEOUT_S", 0.3)
+            late, answered = await watch.pool.reload(["talker", "beacon"])
+            assert (late.worker_id, type(late.error)) == (stalled, errors.DeadlineMissed)
+            assert (answered.worker_id, answered.error) == (well, None) and "beacon-a" in answered.voices
+            await watch.until(lambda: [e.worker_id for e in watch.arrivals].count(stalled) == 2)
+
+    async def test_a_worker_lost_while_it_is_asked_is_said_to_be(self) -> None:
+        watch = Watch(talker())
+        async with watch.pool:
+            watch.pool.inject(await watch.ready(), Fault(FaultKind.KILL))
+            (answer,) = await watch.pool.reload(["talker"])
+            assert isinstance(answer.error, errors.WorkerLost)
 
 
 class TestLoss:
@@ -456,7 +499,8 @@ class TestStarting:
         async with watch.pool:
             with pytest.raises(errors.ModelMissing):
                 await watch.pool.wait_ready(["talker"], LIMIT_S)
-            await watch.pool.reload("talker")
+            (answer,) = await watch.pool.reload(["talker"])
+            assert (answer.state, answer.voices, answer.error) == (WorkerState.LOST, (), None)
             await watch.until(lambda: len(watch.losses) == 2)
 
     @pytest.mark.parametrize(
