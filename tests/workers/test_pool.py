@@ -130,6 +130,7 @@ class TestSpeaking:
         watch = Watch(beacon(capacity=2, chunk_ms=20))
         async with watch.pool:
             worker = await watch.ready()
+            watch.pool.inject(worker, Fault(FaultKind.STALL, value=100))  # so that it finds all three at once
             for name in "abc":
                 watch.pool.start_job(worker, a_job(name))
             await watch.until(lambda: all(watch.is_over(name) for name in "abc"))
