@@ -14,6 +14,17 @@ JobId = str
 WorkerId = str
 EngineName = str
 
+SPEEDS = (
+    0.5,
+    2.0,
+)  # slowest and fastest rate of speech that may be asked for, 1 is the voice's own; beyond it speech is hard to follow (guess)
+
+
+def nearest_speed(speed: float) -> float:
+    """The speed of ours that is nearest to one that other services have; the slowest for not-a-number."""
+    slowest, fastest = SPEEDS
+    return float(min(fastest, max(slowest, speed)))
+
 
 class Codec(StrEnum):
     """How samples are written on the wire. `opus` is raw 20 ms packets; `ogg_opus` is one Ogg stream."""

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
+from realtime.types import SPEEDS
+
 KeyName = Annotated[str, Field(pattern=r"^[0-9*#A-D]$")]
 StepName = Annotated[str, Field(pattern=r"^[A-Za-z][\w-]{0,63}$")]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$")]
@@ -30,7 +32,7 @@ class VoiceTable(Table):
     """How one language is spoken."""
 
     voice: str | None = None
-    speed: float = Field(1.0, ge=0.25, le=4.0)
+    speed: float = Field(1.0, ge=SPEEDS[0], le=SPEEDS[1])
 
 
 class _Step(Table):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from realtime.types import Codec
+from realtime.types import SPEEDS, Codec
 from realtime.wire.events import BudgetProfile
 
 DEFAULT_URL = "ws://127.0.0.1:7860"
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", default=DEFAULT_URL, help="the service (default %(default)s)")
     parser.add_argument("--voice", default=None, help="a voice of the service; `curl URL/v1/voices` lists them")
     parser.add_argument("--language", default=None, metavar="TAG", help="zh, en, ...; told from the text if absent")
-    parser.add_argument("--speed", type=float, default=1.0, metavar="X", help="rate of speech, 0.5 to 2 (default 1)")
+    parser.add_argument("--speed", type=float, default=1.0, metavar="X", help=f"rate of speech, {SPEEDS[0]:g} to {SPEEDS[1]:g} (default 1)")
     parser.add_argument("--format", default=None, choices=[codec.value for codec in Codec], help="codec (default: by --out's suffix)")
     parser.add_argument("--rate", type=int, default=24000, metavar="HZ", help="sample rate (default %(default)s)")
     parser.add_argument("--out", type=Path, default=None, metavar="FILE", help="write FILE instead of playing")

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from realtime.engines.base import Job
 from realtime.errors import BadOption, UnknownVoice
+from realtime.types import SPEEDS
 
 MOST_JOBS = 1024
 LONGEST_CHUNK_MS = 10_000.0
@@ -77,5 +78,6 @@ def check_job(engine: str, job: Job, levels: Collection[str]) -> None:
 
 def check_speed(speed: float) -> None:
     """Raises `BadOption`."""
-    if not 0.5 <= speed <= 2.0:  # also refuses not-a-number
-        raise BadOption(f"speed is 0.5..2, not {speed}")
+    slowest, fastest = SPEEDS
+    if not slowest <= speed <= fastest:  # also refuses not-a-number
+        raise BadOption(f"speed is {slowest:g}..{fastest:g}, not {speed}")

@@ -24,7 +24,7 @@ from realtime.pipeline.requests import Request as SpeechRequest
 from realtime.pipeline.utterance import Utterance
 from realtime.server.auth import Gatekeeper
 from realtime.server.gateway import Gateway
-from realtime.types import AudioFormat, Codec, Emotion, Priority
+from realtime.types import SPEEDS, AudioFormat, Codec, Emotion, Priority
 
 STATUS = {
     "bad_text": 400,
@@ -134,8 +134,8 @@ async def _read_body(request: Request, max_chars: int) -> dict[str, Any]:
 
 def _parse(body: dict[str, Any], gateway: Gateway, key_id: str) -> tuple[SpeechRequest, AudioFormat]:
     speed = body.get("speed", 1.0)
-    if isinstance(speed, bool) or not isinstance(speed, int | float) or not 0.5 <= speed <= 2.0:
-        raise BadOption("`speed` must be a number from 0.5 to 2.0")
+    if isinstance(speed, bool) or not isinstance(speed, int | float) or not SPEEDS[0] <= speed <= SPEEDS[1]:
+        raise BadOption(f"`speed` must be a number from {SPEEDS[0]:g} to {SPEEDS[1]:g}")
     voice = body.get("voice", body.get("speaker_id"))
     for name, value in (("voice", voice), ("language", body.get("language")), ("emotion", body.get("emotion"))):
         if value is not None and not isinstance(value, str):

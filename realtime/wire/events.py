@@ -19,7 +19,7 @@ from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Annotated, NamedTuple
 
-from realtime.types import AudioFormat, Budget, Codec, Emotion, EngineName, Priority, Usage, UtteranceId
+from realtime.types import SPEEDS, AudioFormat, Budget, Codec, Emotion, EngineName, Priority, Usage, UtteranceId
 from realtime.wire.rules import (
     LANGUAGE_PATTERN,
     NAME_PATTERN,
@@ -89,7 +89,7 @@ class Open:
         None
     )
     format: Annotated[AudioFormat, option("How to write the audio")] = DEFAULT_FORMAT
-    speed: Annotated[float, option("Rate of speech; 1 is the voice's own", low=0.5, high=2.0)] = 1.0
+    speed: Annotated[float, option("Rate of speech; 1 is the voice's own", low=SPEEDS[0], high=SPEEDS[1])] = 1.0
     emotion: Annotated[Emotion | None, option("How to say it")] = None
     priority: Annotated[Priority | None, option("Who goes first when deadlines compete; absent: the class of the budget's profile")] = None
     budget: Annotated[BudgetChoice, option("What the listener tolerates")] = BudgetChoice()

@@ -75,6 +75,12 @@ def test_an_example_needs_no_path_unless_there_is_a_file_of_that_name(tmp_path: 
             "steps.a.least: 9 digits at least, but 4 at most",
         ),
         ('name = "f"\nstart = "a"\n[steps.a]\npause = 900', "steps.a.pause: input should be less than or equal to 60 (found 900)"),
+        # the service refuses what is slower or faster
+        (
+            'name = "f"\nstart = "a"\nvoices = { en = { speed = 0.4 } }\n[steps.a]\nsay = "x"',
+            "voices.en.speed: input should be",
+        ),
+        ('name = "f"\nstart = "a"\nvoices = { en = { speed = 2.1 } }\n[steps.a]\nsay = "x"', "voices.en.speed: input should be"),
         ('name = "f"\nstart = "a"\n[steps.a]\nask = "ftp://x"', "steps.a.ask: must begin with http://"),
         ('name = "f"\nstart = "a"\n[steps.a]\nsay = "x"\nprompt = "gone.wav"', "steps.a.prompt: can't read sound from"),
         ('start = "a"\n[steps.a]\nsay = "x"', "name: is missing"),

@@ -14,6 +14,7 @@ from typing import Any
 from cachetools import LRUCache
 
 from realtime.engines.base import Done, EngineEvent, EngineInfo, Failed, Job, PlanReply, PlanRequest, QualityLevel, VoiceInfo
+from realtime.engines.checks import check_speed
 from realtime.engines.sambert.frontend.frontend import Frontend
 from realtime.engines.sambert.frontend.lines import Line, Reading
 from realtime.engines.sambert.job_speech import JobSpeech, Stage
@@ -211,8 +212,7 @@ class SambertEngine:
             raise UnknownVoice(f"engine sambert has no voice {name!r}; there are: {', '.join(self._voices)}")
         if language not in LANGUAGES:
             raise BadOption(f"engine sambert speaks {', '.join(LANGUAGES)}, not {language!r}")
-        if not 0.5 <= speed <= 2.0:
-            raise BadOption(f"speed is 0.5..2.0, not {speed}")
+        check_speed(speed)
         return voice
 
     def _manner(self, voice: Voice, speed: float, emotion: Emotion | None) -> Manner:

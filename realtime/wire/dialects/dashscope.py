@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from realtime.errors import BadOption, ProtocolViolation
-from realtime.types import AudioFormat, Codec, UtteranceId
+from realtime.types import AudioFormat, Codec, UtteranceId, nearest_speed
 from realtime.wire.dialect import POLICY_VIOLATION, Close, Message, cut_reason
 from realtime.wire.events import AppendText, Audio, Cancel, Cancelled, Done, End, Error, Event, Flush, Limits, Open, Opened, SegmentStarted
 from realtime.wire.reading import NOT_PROSE, quoted
@@ -187,7 +187,7 @@ def _format(parameters: dict[str, Any]) -> AudioFormat:
 
 def _speed(parameters: dict[str, Any]) -> float:
     rate = parameters.get("rate", 1.0)
-    return float(min(2.0, max(0.5, rate))) if type(rate) in (int, float) else 1.0
+    return nearest_speed(rate) if type(rate) in (int, float) else 1.0
 
 
 def _event(task_id: str, name: str, payload: dict[str, Any], **more: str) -> str:

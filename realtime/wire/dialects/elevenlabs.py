@@ -20,7 +20,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from realtime.errors import BadOption, ProtocolViolation
-from realtime.types import AudioFormat, Codec, UtteranceId
+from realtime.types import AudioFormat, Codec, UtteranceId, nearest_speed
 from realtime.wire.alignment import Alignment
 from realtime.wire.dialect import POLICY_VIOLATION, Close, Message, cut_reason
 from realtime.wire.events import AppendText, Audio, Cancelled, Done, End, Error, Event, Flush, Limits, Open, SegmentStarted
@@ -70,7 +70,7 @@ def speed_of(data: Mapping[str, Any]) -> float:
     speed = settings.get("speed") if isinstance(settings, dict) else None
     if speed is None or type(speed) not in (int, float):
         return 1.0
-    return float(min(2.0, max(0.5, speed)))  # NaN becomes 0.5
+    return nearest_speed(speed)
 
 
 @dataclass(slots=True)

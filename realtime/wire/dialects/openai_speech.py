@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from realtime.errors import BadOption, BadText, ClientError, ProtocolViolation, RealtimeError
-from realtime.types import AudioFormat, Codec
+from realtime.types import AudioFormat, Codec, nearest_speed
 from realtime.wire.dialect import Close, Message
 from realtime.wire.events import AppendText, Audio, Done, End, Event, Limits, Open
 from realtime.wire.reading import NOT_PROSE, quoted
@@ -127,7 +127,7 @@ def _speed(data: dict[str, Any]) -> float:
     speed = data.get("speed", 1.0)
     if type(speed) not in (int, float) or not 0.25 <= speed <= 4.0:
         raise BadOption(f"speed must lie in 0.25..4, not {quoted(speed)}")
-    return float(min(2.0, max(0.5, speed)))  # what our engines can
+    return nearest_speed(speed)
 
 
 def _sse(data: dict[str, Any]) -> bytes:
