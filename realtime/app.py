@@ -44,7 +44,7 @@ from realtime.server.routes import routes
 from realtime.text.segmenter import DEFAULT_SCHEDULE, SegmenterOptions, Stage
 from realtime.text.speakable import warm_up
 from realtime.types import AudioFormat, EngineName
-from realtime.workers.interface import PoolEvent, Reload, WorkerLost, WorkerReady, WorkerSpec, WorkerState
+from realtime.workers.interface import PoolEvent, Reload, WorkerLost, WorkerReady, WorkerSpec, WorkerState, WorkerStatus
 from realtime.workers.mischief import Mischief
 from realtime.workers.pool import Pool
 
@@ -93,7 +93,7 @@ def build_app(settings: Settings, clock: Clock | None = None) -> Starlette:
         default_profile=DEFAULT_PROFILE,
         formats=_formats(),
         content_type=lambda audio_format: make_encoder(audio_format).content_type,
-        workers=lambda: [worker_row(pool, worker.id) for worker in pool.workers()],
+        workers=lambda: [worker_row(worker) for worker in pool.workers()],
         breakers=lambda: breaker_states(scheduler, chain, clock.now()),
         inject=mischief.take,
         reload=reload,
@@ -169,13 +169,13 @@ def utterance_limits(limits: LimitSettings) -> UtteranceLimits:
     return UtteranceLimits(limits.text_chars, limits.pending_chars, limits.text_idle_s)
 
 
-def worker_row(pool: Pool, worker_id: str) -> dict[str, Any]:
+def worker_row(worker: WorkerStatus) -> dict[str, Any]:
     """One worker as `/v1/workers` shows it."""
-    worker = next(w for w in pool.workers() if w.id == worker_id)
     return {
         "id": worker.id,
         "engine": worker.engine,
         "state": worker.state.value,
+        "doing": worker.doing,
         "pid": worker.pid,
         "jobs": len(worker.jobs),
         "job_ids": list(worker.jobs),
