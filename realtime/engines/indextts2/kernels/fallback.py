@@ -121,7 +121,6 @@ class Fallback:
         a: Operand,
         out: Floats,
         first: int = 0,
-        step: int = 1,
         dilation: int = 1,
         flags: int = 0,
         bias: Floats | None = None,
@@ -133,7 +132,7 @@ class Fallback:
         total = np.zeros((rows, w.n), dtype=np.float32)
         for tap in range(w.taps):
             start = first + tap * dilation
-            total += a.floats[start : start + (rows - 1) * step + 1 : step, : w.k] @ dense[tap]
+            total += a.floats[start : start + rows, : w.k] @ dense[tap]
         offset = w.bias if bias is None else bias
         if offset is not None:
             total += offset[: w.n]

@@ -201,14 +201,14 @@ typedef struct {
     act_t in;
     float *out;
     const float *addend; /* [rows, ldo] or NULL: added to the result (a residual that must stay as it is) */
-    long rows, row_step, dilation, ldo; /* output row m reads input row m * row_step + tap * dilation */
+    long rows, dilation, ldo; /* output row m reads input row m + tap * dilation */
     int flags, groups, panels, row_blocks, is_weights_first;
 } gemm_t;
 
 INLINE void tile(const int MR, const int NR, const gemm_t *g, long row, int panel, int tap, int kb, float *c) {
     const weight_t *w = g->w;
     const long blocks = w->k_pad / w->group, k0 = (long)kb * w->group;
-    const long at = row * g->row_step + tap * g->dilation, lda = g->row_step * w->k_pad;
+    const long at = row + tap * g->dilation, lda = w->k_pad;
     const long ldb = (long)w->taps * w->k_pad * 16, off = ((long)panel * w->taps + tap) * w->k_pad * 16 + k0 * 16;
     if (w->kind == F32) {
         tile_f32(MR, NR, (const float *)g->in.a + at * w->k_pad + k0, lda, (const float *)w->w + off, ldb, w->group, c);
@@ -220,11 +220,10 @@ INLINE void tile(const int MR, const int NR, const gemm_t *g, long row, int pane
         const int32_t *sum = g->in.sum + at * blocks + kb;
         const long ldws = w->taps * blocks * 16;
         const uint16_t *ws = w->scale + panel * ldws + (tap * blocks + kb) * 16;
-        const long lds = g->row_step * blocks;
         if (w->kind == Q8)
-            tile_q8(MR, NR, a, lda, (const uint8_t *)w->w + off, ldb, w->group, as, sum, lds, ws, ldws, c);
+            tile_q8(MR, NR, a, lda, (const uint8_t *)w->w + off, ldb, w->group, as, sum, blocks, ws, ldws, c);
         else
-            tile_q4(MR, NR, a, lda, (const uint8_t *)w->w + off / 2, ldb / 2, w->group, as, sum, lds, ws, ldws, c);
+            tile_q4(MR, NR, a, lda, (const uint8_t *)w->w + off / 2, ldb / 2, w->group, as, sum, blocks, ws, ldws, c);
     }
 }
 
@@ -321,10 +320,9 @@ static void gemm_unit(void *arg, int unit) {
 
 /* A unit is 96 rows by 64 channels. What is larger, weights or rows, is walked once: units that share its part follow each other, and the
  * other one is read from the caches each time. Call with the pool's lock held. */
-static void gemm(const weight_t *w, act_t in, float *out, const float *addend, long rows, long row_step, long dilation, long ldo,
-                 int flags) {
+static void gemm(const weight_t *w, act_t in, float *out, const float *addend, long rows, long dilation, long ldo, int flags) {
     const int groups = (w->n_pad / 16 + PANEL_MAX - 1) / PANEL_MAX, row_blocks = (int)((rows + ROW_BLOCK - 1) / ROW_BLOCK);
-    const int is_weights_first = (long)w->n_pad * w->taps > rows * row_step;
-    gemm_t g = {w, in, out, addend, rows, row_step, dilation, ldo, flags, groups, w->n_pad / 16, row_blocks, is_weights_first};
+    const int is_weights_first = (long)w->n_pad * w->taps > rows;
+    gemm_t g = {w, in, out, addend, rows, dilation, ldo, flags, groups, w->n_pad / 16, row_blocks, is_weights_first};
     parallel_for(gemm_unit, &g, row_blocks * groups);
 }

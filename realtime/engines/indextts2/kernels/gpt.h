@@ -130,7 +130,7 @@ static void gpt_product(const gpt_t *g, int what, const float *x, int k, const f
     pass_t pass = {what, x, g->rows, k, gain, shift, 1e-5f, operand_for(g, w, k), 0};
     if (g->rows == 1) pass_row(&pass, 0); /* one row: not worth waking anybody */
     else run_pass(&pass);
-    gemm(w, (act_t){g->operand_a, g->operand_scale, g->operand_sum}, out, NULL, g->rows, 1, 0, w->n, flags);
+    gemm(w, (act_t){g->operand_a, g->operand_scale, g->operand_sum}, out, NULL, g->rows, 0, w->n, flags);
 }
 
 static void run_gpt(gpt_t *g) {

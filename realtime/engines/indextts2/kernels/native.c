@@ -18,9 +18,8 @@
         if (!solo) pthread_mutex_unlock(&pool.lock); \
     } while (0)
 
-void rt_gemm(const weight_t *w, const act_t *in, float *out, const float *addend, long rows, long row_step, long dilation,
-             long ldo, int flags) {
-    LOCKED(gemm(w, *in, out, addend, rows, row_step, dilation, ldo, flags));
+void rt_gemm(const weight_t *w, const act_t *in, float *out, const float *addend, long rows, long dilation, long ldo, int flags) {
+    LOCKED(gemm(w, *in, out, addend, rows, dilation, ldo, flags));
 }
 void rt_pass(const pass_t *pass) { LOCKED(run_pass(pass)); }
 void rt_snake(const snake_t *snake) { LOCKED(run_snake(snake)); }

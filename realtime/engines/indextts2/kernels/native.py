@@ -127,7 +127,7 @@ class Native:
 
     def __init__(self, library: Path, threads: int = 1) -> None:
         self.lib = c.CDLL(str(library))
-        self.lib.rt_gemm.argtypes = [c.c_void_p] * 4 + [c.c_long] * 4 + [c.c_int]
+        self.lib.rt_gemm.argtypes = [c.c_void_p] * 4 + [c.c_long] * 3 + [c.c_int]
         for function in ("rt_gemm", "rt_pass", "rt_snake", "rt_attention", "rt_gpt"):
             getattr(self.lib, function).restype = None
         for index, struct in enumerate(STRUCTS):
@@ -189,26 +189,25 @@ class Native:
         a: Operand,
         out: Floats,
         first: int = 0,
-        step: int = 1,
         dilation: int = 1,
         flags: int = 0,
         bias: Floats | None = None,
         addend: Floats | None = None,
     ) -> None:
-        """out[m] (+)= sum over taps of a[first + m * step + tap * dilation] W[tap] + bias, for every row m of out [rows, >= n].
+        """out[m] (+)= sum over taps of a[first + m + tap * dilation] W[tap] + bias, for every row m of out [rows, >= n].
 
         `bias` replaces the weight's own and needs n_pad values; `addend` [like out] is added and left as it is. `GATED_...` in `flags`:
         the weight is `packing.paired`, `out` has half its columns, and no other flag or addend goes with it.
         """
         rows, width = out.shape
         assert width >= (w.n // 2 if flags & GATED else w.n) and (not flags & GATED or (w.n % 32 == 0 and addend is None))
-        assert a.fits(w) and first + (rows - 1) * step + (w.taps - 1) * dilation < a.rows
+        assert a.fits(w) and first + rows - 1 + (w.taps - 1) * dilation < a.rows
         groups = a.k_pad // a.group * 4 if a.kind.is_quantised else 0
         act = CAct(
             a.data.ctypes.data + first * a.k_pad * a.data.itemsize, a.scale.ctypes.data + first * groups, a.sum.ctypes.data + first * groups
         )
         view = self.view(w) if bias is None else c_weight(w, bias)
-        self.lib.rt_gemm(c.addressof(view), c.addressof(act), address(out), address(addend), rows, step, dilation, width, flags)
+        self.lib.rt_gemm(c.addressof(view), c.addressof(act), address(out), address(addend), rows, dilation, width, flags)
 
     def snake(self, x: Floats, alpha: Floats, inverse_beta: Floats, taps: Floats, out: Operand, out_row: int = 0) -> None:
         """Anti-aliased snake of x [rows, channels] into `out` from `out_row` on; alpha, inverse_beta padded to 16 channels."""
