@@ -73,6 +73,7 @@ class Gateway:
         if self.is_draining:
             raise Draining("the service is shutting down; connect again", retry_after_ms=2000)
         if self._running >= self.settings.limits.utterances:
+            metrics.shed.labels("too_many_utterances").inc()
             raise Overloaded(f"{self._running} utterances are in progress, the limit", retry_after_ms=1000)
         options = self.back.options(request, audio_format)
         self._opened += 1

@@ -8,6 +8,8 @@ from typing import Any
 import anyio
 from websockets.asyncio.client import ClientConnection, connect
 
+from realtime import metrics
+
 JSON = ["realtime.v1.json"]
 SENTENCE = "今天天气很好，我们去公园里走一走，看看花。"
 SLOW: dict[str, Any] = {"beacon": {"options": {"rate_factor": 0.7, "first_chunk_ms": 100.0, "capacity": 1}}}
@@ -39,6 +41,10 @@ def assert_refused(answer: dict[str, Any], why: str) -> None:
     assert 50 <= answer["retry_after_ms"] <= 60_000
 
 
+def shed(reason: str) -> float:
+    return metrics.REGISTRY.get_sample_value("realtime_shed_total", {"reason": reason}) or 0.0
+
+
 async def test_a_key_that_asks_too_often_is_told_when_the_next_token_is_there(serve: Any) -> None:
     async with serve(admission={"per_second": 0.2, "burst": 2}) as running, connect(running.ws, subprotocols=JSON) as socket:
         for name in "ab":
@@ -53,6 +59,17 @@ async def test_a_key_has_so_many_utterances_at_once_and_one_more_when_one_is_ove
     async with serve(admission={"streams_per_key": 1}) as running, connect(running.ws, subprotocols=JSON) as socket:
         assert (await ask(socket, "a", profile="batch"))["type"] == "opened"
         assert_refused(await ask(socket, "b"), "too_many_streams")
+        await send(socket, "cancel", "a")
+        await until(socket, "a", "cancelled", "done")
+        assert (await ask(socket, "c"))["type"] == "opened"
+
+
+async def test_the_service_has_so_many_utterances_at_once_and_counts_who_came_too_many(serve: Any) -> None:
+    async with serve(limits={"utterances": 1}) as running, connect(running.ws, subprotocols=JSON) as socket:
+        before = shed("too_many_utterances")
+        assert (await ask(socket, "a", profile="batch"))["type"] == "opened"
+        assert_refused(await ask(socket, "b"), "1 utterances are in progress")
+        assert shed("too_many_utterances") == before + 1
         await send(socket, "cancel", "a")
         await until(socket, "a", "cancelled", "done")
         assert (await ask(socket, "c"))["type"] == "opened"
