@@ -22,7 +22,7 @@ from realtime.audio.codecs import CODECS, SAMPLE_RATES, is_supported, make_encod
 from realtime.clock import Clock, MonotonicClock
 from realtime.config import CacheSettings, EngineSettings, LimitSettings, Settings, TextSettings
 from realtime.engines.registry import ENGINES
-from realtime.errors import BadOption, RealtimeError
+from realtime.errors import BadOption, RealtimeError, how_to_install
 from realtime.pipeline.cache import SegmentCache
 from realtime.pipeline.dispatcher import Dispatcher
 from realtime.pipeline.outputs import Ending, Output
@@ -130,7 +130,7 @@ def installed_chain(settings: Settings) -> tuple[str, ...]:
     if importlib.util.find_spec("espeakng_loader") is not None:
         found.append("espeak")
     if not found:
-        raise BadOption("no engine is at hand: `pip install 'realtime-voice[espeak]'` brings one, `realtime models pull` better ones")
+        raise BadOption(f"no engine is at hand; {how_to_install('espeak')}, or get a better one by `realtime models pull`")
     return tuple(found)
 
 

@@ -25,6 +25,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+def how_to_install(extra: str) -> str:
+    """What to run for a part that the base install leaves out; for the messages of errors. The package is on no index."""
+    return f"run `pip install -c ops/constraints.txt '.[{extra}]'` in a clone of this service's repository"
+
+
 class RealtimeError(Exception):
     """Root of all errors that the service raises on purpose."""
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from realtime.errors import how_to_install
+
 
 class RedisServer:
     """`redis-server` on a loopback port, which can die and come back on the same one."""
@@ -56,7 +58,7 @@ class RedisServer:
 
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    pytest.importorskip("redis", reason="the Redis client is not installed: pip install 'realtime-voice[redis]'")
+    pytest.importorskip("redis", reason=f"the Redis client is not installed; {how_to_install('redis')}")
     if shutil.which("redis-server") is None:
         pytest.skip("redis-server is not installed (Debian: apt install redis-server)")
     server = RedisServer(tmp_path)

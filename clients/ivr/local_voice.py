@@ -21,12 +21,14 @@ from realtime_ivr.errors import CallFailed
 
 from realtime.audio.resample import resample
 from realtime.audio.samples import Int16, from_int16, to_int16
+from realtime.errors import how_to_install
 
 log = logging.getLogger("realtime_ivr")
 
 SYNCHRONOUS, DONT_EXIT, UTF8 = 2, 0x8000, 1  # AUDIO_OUTPUT_SYNCHRONOUS, espeakINITIALIZE_DONT_EXIT, espeakCHARS_UTF8 of speak_lib.h
 VOICES = {"zh": "cmn", "en": "en-us"}
 FAILED = 0xFFFFFFFF
+MISSING = f"espeak-ng is not installed; {how_to_install('espeak')}"
 ANSWER_S = 3.0
 """A sentence takes some 20 ms. Guess with room for a loaded machine; then the process is replaced."""
 START_S = 10.0
@@ -50,7 +52,7 @@ class LocalVoice:
         """The sound of a sentence, int16 [n] at 8 kHz. Raises `CallFailed` when there is no espeak-ng or it does not answer."""
         async with self._turn:
             if self.is_missing:
-                raise CallFailed("espeak-ng is not installed; run: pip install 'realtime-voice[espeak]'")
+                raise CallFailed(MISSING)
             try:
                 async with asyncio.timeout(ANSWER_S if self._process is not None else START_S):
                     return await self._ask(text, language)
@@ -82,7 +84,7 @@ class LocalVoice:
         size = int.from_bytes(await process.stdout.readexactly(4), "big")
         if size == FAILED:
             self.is_missing = True
-            raise CallFailed("espeak-ng is not installed; run: pip install 'realtime-voice[espeak]'")
+            raise CallFailed(MISSING)
         return np.frombuffer(await process.stdout.readexactly(min(size, MAX_BYTES)), np.int16)
 
     async def _stop(self) -> None:

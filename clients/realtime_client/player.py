@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from realtime.audio.samples import Samples
-from realtime.errors import BadOption
+from realtime.errors import BadOption, how_to_install
 from realtime_client.pieces import AudioPiece
 from realtime_client.playout import START_BUFFER_MS
 
@@ -24,7 +24,7 @@ class Player:
         try:
             sounddevice: Any = importlib.import_module("sounddevice")
         except (ImportError, OSError) as error:  # OSError: the package is there, PortAudio is not
-            raise BadOption(f"can't play here ({error}); use --out FILE, or pip install 'realtime-voice[play]'") from None
+            raise BadOption(f"can't play here ({error}); use --out FILE, or {how_to_install('play')}") from None
         self.position = 0
         self._held: deque[Samples] = deque()
         self._held_samples = 0

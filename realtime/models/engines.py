@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from realtime.errors import BadOption, ModelMissing
+from realtime.errors import BadOption, ModelMissing, how_to_install
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,5 @@ def _load(path: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] in ("torch", "onnx", "huggingface_hub"):
-            raise ModelMissing(
-                f"this command needs {error.name}: install the extra with `pip install 'realtime-voice[convert]'`"
-            ) from error
+            raise ModelMissing(f"this command needs {error.name}; {how_to_install('convert')}") from error
         raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from realtime.errors import BadOption
+from realtime.errors import BadOption, how_to_install
 from realtime.pipeline.shared_cache import LOOK_UPS, StoreFailed, StoreRefused
 
 try:
@@ -17,7 +17,7 @@ try:
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
 except ImportError as missing:
-    raise BadOption("[cache] redis_url needs the Redis client: pip install 'realtime-voice[redis]'") from missing
+    raise BadOption(f"[cache] redis_url needs the Redis client; {how_to_install('redis')}") from missing
 
 CONNECT_S = 1.0  # a host that drops packets is found out so soon; only probes and the first look-ups connect
 SPARE_CONNECTIONS = 2  # for the writer and the probe

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from realtime.errors import how_to_install
+
 MakePhone = Callable[..., Awaitable[Any]]
 OpenOffice = Callable[..., AbstractAsyncContextManager[Any]]
 TEXT = "One two three four five six. Thank you for calling."
@@ -34,7 +36,7 @@ def silences(sent: list[tuple[float, bytes]], since: float = 0.0) -> list[float]
 
 @pytest.fixture(autouse=True)
 def _needs_espeak() -> None:
-    pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'realtime-voice[espeak]'")
+    pytest.importorskip("espeakng_loader", reason=f"espeak-ng is not installed; {how_to_install('espeak')}")
 
 
 @pytest.mark.parametrize(

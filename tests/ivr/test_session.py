@@ -20,7 +20,7 @@ from realtime_ivr.service import Service
 from realtime_ivr.session import Question, Session
 
 from realtime.engines.beacon.decoder import decode
-from realtime.errors import Overloaded
+from realtime.errors import Overloaded, how_to_install
 from realtime.wire.events import Word
 
 FAST = Manners(speed=2.0)
@@ -143,7 +143,7 @@ async def test_without_a_service_the_prompt_file_of_the_step_is_played(fake_call
 
 
 async def test_without_a_service_the_local_voice_speaks_sentence_by_sentence(fake_call: Callable[..., Any]) -> None:
-    pytest.importorskip("espeakng_loader", reason="espeak-ng is not installed: pip install 'realtime-voice[espeak]'")
+    pytest.importorskip("espeakng_loader", reason=f"espeak-ng is not installed; {how_to_install('espeak')}")
     async with session_on(fake_call(tick_s=0.0005), NOWHERE) as session:
         await session._voices.local.warm_up()
         said = await session.say("Good morning. 您好。")

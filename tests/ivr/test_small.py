@@ -26,7 +26,7 @@ from realtime_ivr.serving import address
 from realtime_ivr.vad import END, START, EnergyDetector, VoiceGate
 
 from realtime.audio.wavfile import read_wav
-from realtime.errors import BadOption
+from realtime.errors import BadOption, how_to_install
 
 RNG = np.random.default_rng(0)
 
@@ -54,7 +54,7 @@ def test_a_noisy_line_is_not_a_voice() -> None:
 
 
 def test_the_library_hears_speech_and_no_tone_of_the_line() -> None:
-    pytest.importorskip("webrtcvad", reason="webrtcvad-wheels is not installed: pip install 'realtime-voice[ivr]'")
+    pytest.importorskip("webrtcvad", reason=f"webrtcvad-wheels is not installed; {how_to_install('ivr')}")
     from realtime_ivr.vad import WebRtcDetector
 
     detector = WebRtcDetector()

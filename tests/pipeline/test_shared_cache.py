@@ -15,7 +15,7 @@ import pytest
 
 from realtime import metrics
 from realtime.clock import MonotonicClock
-from realtime.errors import BadOption
+from realtime.errors import BadOption, how_to_install
 from realtime.pipeline.cache import CacheKey, SpokenSegment
 from realtime.pipeline.cache_values import name_of
 from realtime.pipeline.shared_cache import LOOK_UPS, Found, SharedCache, SharedCacheSettings, StoreFailed, StoreRefused
@@ -304,7 +304,7 @@ NO_REDIS = [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"$-7\r\n", b"$x\r\n", b"*99999
 
 @pytest.mark.parametrize("said", NO_REDIS)
 async def test_a_peer_that_is_no_redis_is_left_alone(said: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    pytest.importorskip("redis", reason="the Redis client is not installed: pip install 'realtime-voice[redis]'")
+    pytest.importorskip("redis", reason=f"the Redis client is not installed; {how_to_install('redis')}")
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(10)
@@ -320,7 +320,7 @@ async def test_a_peer_that_is_no_redis_is_left_alone(said: bytes, caplog: pytest
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1", "127.0.0.1:6379", "redis://127.0.0.1:port", ""])
 def test_a_wrong_url_is_refused_with_the_setting_s_name(url: str) -> None:
-    pytest.importorskip("redis", reason="the Redis client is not installed: pip install 'realtime-voice[redis]'")
+    pytest.importorskip("redis", reason=f"the Redis client is not installed; {how_to_install('redis')}")
     from realtime.pipeline.redis_store import RedisStore
 
     with pytest.raises(BadOption, match="redis_url"):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from realtime.errors import EngineFailed, ModelMissing, UnknownVoice
+from realtime.errors import EngineFailed, ModelMissing, UnknownVoice, how_to_install
 
 AUDIO_OUTPUT_SYNCHRONOUS = 2
 INITIALIZE_DONT_EXIT = 0x8000  # else a missing data folder ends the process
@@ -64,7 +64,7 @@ class Library:
         try:
             import espeakng_loader
         except ImportError:
-            raise ModelMissing("espeak-ng is not installed; run: pip install 'realtime-voice[espeak]'") from None
+            raise ModelMissing(f"espeak-ng is not installed; {how_to_install('espeak')}") from None
         data = Path(espeakng_loader.get_data_path())
         try:
             self._c = ctypes.CDLL(espeakng_loader.get_library_path())

@@ -197,5 +197,5 @@ class TestOptions:
 
     def test_a_missing_extra_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(__import__("sys").modules, "espeakng_loader", None)
-        with pytest.raises(ModelMissing, match=r"realtime-voice\[espeak\]"):
+        with pytest.raises(ModelMissing, match=r"pip install -c ops/constraints.txt '\.\[espeak\]'"):
             library_module.Library()
