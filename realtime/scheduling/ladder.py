@@ -19,7 +19,7 @@ class Rung:
 class Need:
     """What a segment asks of a level. `audio_s` seconds of sound, the first due at `deadline`; `spare_s`: how long after its first
     sound the listener can go without more, beyond what that sound lasts (None: until the deadline, the listener is hearing already);
-    `lateness`: how many times longer than predicted a chunk may take; `chunk_s`: how long one is."""
+    `lateness`: how many times longer than predicted a chunk may take; `chunk_s`: how long one is, `first_sound_s` the first."""
 
     now: float
     deadline: float
@@ -27,6 +27,7 @@ class Need:
     spare_s: float | None = None
     lateness: float = 1.0
     chunk_s: float = 0.0
+    first_sound_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,11 @@ def is_in_time(rung: Rung, need: Need) -> bool:
     """True when no sample of the segment is late.
 
     The first sound must meet the deadline. After it, the sound of second a exists at first + rtf * a and is due at first + spare + a:
-    both linear in a, so the end decides; and a single slow chunk must fit as well.
+    both linear in a, so the end decides; and a single slow chunk must fit as well, at the worst the one behind the first.
     """
     first = need.now + rung.first_chunk_s
     spare_s = need.deadline - first if need.spare_s is None else need.spare_s
-    slow_chunk_s = need.chunk_s * (rung.rtf * need.lateness - 1)
+    slow_chunk_s = need.chunk_s * rung.rtf * need.lateness - need.first_sound_s
     return first <= need.deadline and (rung.rtf - 1) * need.audio_s <= spare_s and slow_chunk_s <= spare_s
 
 

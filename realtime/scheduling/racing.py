@@ -50,7 +50,7 @@ class Races:
         if chunk_s <= 0:
             return
         if run.audio_s == 0:
-            rates.saw_first_chunk(run.worker_id, run.level, jobs, now - run.began_at)
+            rates.saw_first_chunk(run.worker_id, run.level, jobs, chunk_s, now - run.began_at)
         else:
             rates.saw_chunk(run.worker_id, run.level, jobs, chunk_s, now - run.heard_of_at)
         if now <= surely_at(run, rates, jobs) + self._desk.settings.handover.margin_s:

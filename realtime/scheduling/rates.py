@@ -72,7 +72,8 @@ class _Habits:
     """What is known of an engine: how long chunks are, how long first ones took, how much later than predicted both came."""
 
     warm_up_s: float = 0.0
-    chunk_s: float = CHUNK_S
+    chunk_s: float = CHUNK_S  # of those after the first
+    first_sound_s: float = 0.0  # of the first, on average; 0 until one was seen
     firsts: Quantile = field(default_factory=Quantile)
     first_ratios: Quantile = field(default_factory=Quantile)
     ratios: Quantile = field(default_factory=Quantile)
@@ -128,17 +129,22 @@ class RateBook:
         return habits.firsts.at(0.99) if len(habits.firsts) >= ENOUGH else habits.warm_up_s * PRIOR_SPREAD
 
     def chunk_s(self, engine: EngineName) -> float:
-        """How long a chunk of the engine is, on average."""
+        """How long a chunk of the engine is after the first, on average."""
         return self._habits[engine].chunk_s
+
+    def first_sound_s(self, engine: EngineName) -> float:
+        """How long a first chunk of the engine is, on average, or else a later one: those that begin small grow with the lead."""
+        return max(self._habits[engine].chunk_s, self._habits[engine].first_sound_s)
 
     # learn
 
-    def saw_first_chunk(self, worker_id: WorkerId, level: str, jobs: float, took_s: float) -> None:
-        """A run's first sound came `took_s` after its dispatch."""
+    def saw_first_chunk(self, worker_id: WorkerId, level: str, jobs: float, audio_s: float, took_s: float) -> None:
+        """A run's first sound, `audio_s` seconds of it, came `took_s` after its dispatch."""
         engine, pace = self._engines.get(worker_id), self._paces.get((worker_id, level))
         if engine is None or pace is None:
             return
         habits, prices = self._habits[engine], self._price(worker_id, level)
+        habits.first_sound_s += (FOLLOW if habits.first_sound_s else 1.0) * (audio_s - habits.first_sound_s)
         predicted_s = max(self.first_chunk_s(worker_id, level, jobs), 1e-6)
         habits.firsts.add(min(took_s, LATEST * predicted_s))
         habits.first_ratios.add(min(LATEST, took_s / predicted_s))
@@ -175,7 +181,7 @@ class RateBook:
         """Seconds of work per second of sound over a segment of the usual length, its first chunk included: the shorter segments are,
         the more of the time goes into beginning them."""
         engine = self._engines.get(worker_id)
-        first_sound_s = min(self._habits[engine].chunk_s, self.segment_s) if engine else 0.0
+        first_sound_s = min(self.first_sound_s(engine), self.segment_s) if engine else 0.0
         rest_s = self.segment_s - first_sound_s
         return (self.first_chunk_s(worker_id, level, jobs) + rest_s * self.rtf(worker_id, level, jobs)) / self.segment_s
 

@@ -89,9 +89,13 @@ class WaitingRoom:
             self.leave(job)
             desk.timers.put(job.spec.id, max(deadline - lead_limit_s, now + TICK_S))
             return
+        engines, is_first = self._engines_for(job, now), True
+        for engine in set(job.stream.spec.chain).difference(engines):
+            self._drop(engine, job)  # it failed, or its voice may not come back
         again = NEVER
-        is_first = True
-        for engine in self._engines_for(job, now):
+        if engines and self._is_return(job, engines[0]):
+            again = max(self._return_by(job, deadline), now + TICK_S)
+        for engine in engines:
             worker = desk.fleet.any_of(engine)
             assert worker is not None, "an engine that is open to a job has a worker"
             needed = start_at(deadline, worker, desk.rates, desk.settings.handover)
@@ -182,7 +186,8 @@ class WaitingRoom:
         urgent_at = self._urgent_at(job, engine, deadline)
         is_rescue = now >= urgent_at + desk.settings.urgent_s and not self._is_newcomer(job)
         worker = desk.fleet.pick(engine, is_rescue=is_rescue)
-        may_use_reserve = now >= urgent_at and (engine == job.stream.spec.chain[0] or not self._is_newcomer(job))
+        is_first_choice = engine == job.stream.spec.chain[0] and not self._is_return(job, engine)
+        may_use_reserve = now >= urgent_at and (is_first_choice or not self._is_newcomer(job))
         if worker is None or not (may_use_reserve or self._has_spare(engine)):
             if may_use_reserve:
                 self._make_room(engine)
@@ -268,8 +273,9 @@ class WaitingRoom:
             self._desk.switch_to(stream, engine, now)
 
     def _choose(self, job: JobRecord, worker: Worker, deadline: float, now: float) -> Choice:
-        supply = self._desk.fleet.supply(worker.card.engine, now)
-        least = least_rung(supply, self._desk.assigned[worker.card.engine]) if not job.stream.spec.ladder else 0
+        desk, engine = self._desk, worker.card.engine
+        demand = desk.assigned[engine] + self._is_return(job, engine)
+        least = least_rung(desk.fleet.supply(engine, now), demand) if not job.stream.spec.ladder else 0
         return choose(self.rungs(job, worker), self.need(job, worker, deadline, now), least)
 
     def need(self, job: JobRecord, worker: Worker, deadline: float, now: float) -> Need:
@@ -282,6 +288,7 @@ class WaitingRoom:
             spare_s=None if playout.has_started() or job.stream.active else playout.start_buffer_s,
             lateness=rates.lateness(worker.card.engine),
             chunk_s=rates.chunk_s(worker.card.engine),
+            first_sound_s=rates.first_sound_s(worker.card.engine),
         )
 
     def rungs(self, job: JobRecord, worker: Worker) -> list[Rung]:
@@ -313,20 +320,29 @@ class WaitingRoom:
         return found or [engine for engine in chain[:place] if desk.is_open_to(job, engine)]
 
     def _may_return(self, job: JobRecord, now: float) -> bool:
-        """Hysteresis: back to the first choice at a segment's start, when some time has passed and there is time and room for it."""
+        """Hysteresis: back to the first choice at a segment's start, when the listener will have heard the other voice for some time, and
+        while there is time for it: until then it may wait for a slot."""
         stream, rules = job.stream, self._desk.settings.handover
         if stream.place == 0:
             return True
         if stream.spec.budget.sticky or stream.switches >= rules.most_switches or job.state is not JobState.WAITING:
             return False
-        engine = stream.spec.chain[0]
-        if not self._desk.is_open_to(job, engine) or not self._has_spare(engine):
+        if not self._desk.is_open_to(job, stream.spec.chain[0]):
             return False
-        worker = self._desk.fleet.any_of(engine)
-        assert worker is not None
-        slack_s = start_at(stream.deadline_of(job), worker, self._desk.rates, rules) - now
-        waited = stream.switched_at is None or now - stream.switched_at >= rules.return_after_s
-        return waited and slack_s >= rules.return_slack_s
+        deadline = stream.deadline_of(job)
+        waited = stream.switched_at is None or deadline - stream.switched_at >= rules.return_after_s
+        return waited and now <= self._return_by(job, deadline)
+
+    def _return_by(self, job: JobRecord, deadline: float) -> float:
+        """When the first choice must begin a segment at the latest for its stream to return to it."""
+        worker, rules = self._desk.fleet.any_of(job.stream.spec.chain[0]), self._desk.settings.handover
+        assert worker is not None, "an engine that is open to a job has a worker"
+        return start_at(deadline, worker, self._desk.rates, rules) - rules.return_slack_s
+
+    @staticmethod
+    def _is_return(job: JobRecord, engine: EngineName) -> bool:
+        """True for an engine before the one that speaks the stream now."""
+        return job.last_engine is None and job.stream.spec.chain.index(engine) < job.stream.place
 
     @staticmethod
     def _is_newcomer(job: JobRecord) -> bool:

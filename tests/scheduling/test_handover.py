@@ -291,6 +291,43 @@ def test_a_sticky_switch_takes_back_what_the_old_voice_has_begun(bench, pick) ->
     assert [d.engine for d in again] == ["second"]
 
 
+def test_after_a_sticky_switch_what_waited_for_the_old_voice_is_spoken_by_the_new(bench, pick) -> None:  # type: ignore[no-untyped-def]
+    bench.worker("first", capacity=1)
+    bench.worker("second", first=0.02)
+    bench.open(sticky=True)
+    first, second = bench.submit(0, seconds=4.0), bench.submit(1, seconds=4.0)
+    assert [d.job_id for d in pick(act.Dispatch, bench.plan())] == [first]
+    bench.sound(first, "first", 0.5, sent_s=0.5)
+    bench.advance(0.54)
+    bench.sound(first, "second", 0.5)
+    done = bench.advance(0.1)
+    assert [s.engine for s in pick(act.Settle, done)] == ["second"]
+    assert [(d.job_id, d.engine) for d in pick(act.Dispatch, done + bench.advance(3.0))] == [(second, "second")]
+
+
+@pytest.mark.parametrize(("free_after_s", "engine"), [(1.0, "first"), (2.5, "second")])
+def test_a_stream_waits_for_a_slot_of_its_first_choice_while_there_is_time(bench, pick, free_after_s: float, engine: str) -> None:  # type: ignore[no-untyped-def]
+    bench.worker("first", capacity=1)
+    bench.worker("second", first=0.05)
+    bench.open(max_lead_ms=4000)
+    bench.open("other", max_lead_ms=60_000)
+    job = bench.submit(0)
+    bench.plan()
+    bench.scheduler.failed(job, "first", Reason.ENGINE_FAILED, bench.now)
+    bench.plan()
+    bench.sound(job, "second", 3.0, sent_s=3.0)
+    bench.scheduler.finished(job, "second", 3.0, bench.now)
+    long = bench.submit(0, "other", 20.0)
+    assert [d.engine for d in pick(act.Dispatch, bench.plan())] == ["first"]
+    bench.sound(long, "first", 15.0, sent_s=15.0)
+    bench.submit(1)
+    before = bench.plan() + bench.advance(free_after_s)  # 3.1 s of sound are out; a first chunk, margins and half a second must be left
+    bench.scheduler.finished(long, "first", 20.0, bench.now)
+    (given,) = pick(act.Dispatch, before + bench.advance(0.2))
+    assert given.engine == engine
+    assert (given in before) == (engine == "second")
+
+
 def test_a_stalled_run_is_given_up_when_another_worker_is_there(pair, pick) -> None:  # type: ignore[no-untyped-def]
     pair.worker("first", "first-1")
     job = pair.submit(seconds=20.0)

@@ -305,6 +305,12 @@ def test_in_time_is_decided_by_both_ends(rtf: float, first: float, audio: float,
     assert is_in_time(Rung("l", first, rtf), Need(10.0, 10.0 + slack, audio)) is expected
 
 
+@pytest.mark.parametrize(("first_sound_s", "expected"), [(0.6, False), (0.8, True)])
+def test_a_late_second_chunk_must_fit_what_the_first_one_sounds(first_sound_s: float, expected: bool) -> None:
+    need = Need(10.0, 10.8, 3.0, spare_s=0.1, lateness=1.5, chunk_s=0.6, first_sound_s=first_sound_s)
+    assert is_in_time(Rung("l", 0.7, 0.9), need) is expected
+
+
 def test_the_best_level_in_time_is_chosen_else_the_fastest() -> None:
     rungs = [Rung("best", 0.9, 0.9), Rung("mid", 0.4, 0.6), Rung("fast", 0.2, 0.3)]
     assert [choose(rungs, Need(0, slack, 3.0)).rung.level for slack in (2.0, 0.5, 0.3, 0.1)] == ["best", "mid", "fast", "fast"]
