@@ -2,7 +2,8 @@
 
 The scheduler is the real one; workers, listeners, faults and time are simulated (`schedule_world`), the engines as fast as measured
 (`schedule_rates`). Load 1 = as much sound as the main engine's workers alone can make in time. An utterance counts as good when its
-first sound came within its budget and its listener never waited; `served_at_most` is what no policy could exceed (`schedule_bound`).
+first sound came within its budget and its listener never waited; `served_at_most` is what no policy could exceed, `main_engine_at_most`
+how much of the sound of those admitted the main engine could have made (`schedule_bound`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from rich.table import Table as Rows
 
 from realtime.bench import schedule_rates as rates
 from realtime.bench.schedule_baselines import FifoTimeout, OnFailure
-from realtime.bench.schedule_bound import served_at_most
+from realtime.bench.schedule_bound import served_at_most, spoken_at_most
 from realtime.bench.schedule_calls import Fate
 from realtime.bench.schedule_cost import UNBOUNDED, decision_cost
 from realtime.bench.schedule_ours import Ours
@@ -105,6 +106,7 @@ def _ours(engines: list[EngineModel], arrivals: list[Offer], duration_s: float, 
         "continuity": round(sum(call.is_whole(world.now) for call in admitted) / max(1, len(admitted)), 5),
         "goodput": round(sum(call.is_good(world.now) for call in calls) / max(1, len(calls)), 4),
         "main_engine_share": round(by_engine[engines[0].name] / max(1e-9, sum(by_engine.values())), 4),
+        "main_engine_at_most": round(spoken_at_most([call.offer for call in admitted], engines[0]), 4),
         "refused": round(1 - len(admitted) / max(1, len(calls)), 4),
         "given_up": sum(call.fate is Fate.BROKEN for call in calls),
     }
@@ -145,6 +147,7 @@ def picture(rows: list[dict[str, Any]], cost_us: dict[str, float]) -> str:
     share = [
         line("continuity of admitted", "continuity"),
         line("speech by the main engine", "main_engine_share"),
+        line("could be by the main engine", "main_engine_at_most"),
         line("refused", "refused"),
     ]
     points = [(float(k), v) for k, v in cost_us.items()]

@@ -55,8 +55,8 @@ def spoken_at_most(offers: Iterable[Offer], engine: EngineModel) -> float:
 
 
 def _pieces(offer: Offer) -> Iterator[tuple[float, float]]:
-    """When the text of each piece of sound is there, and when the listener needs it at the latest: the first within the budget, each further
-    one when those before it are heard; after a silence for want of text the budget begins anew."""
+    """When the text of each piece of sound is there, and when the listener needs it at the latest: the first within the budget, each
+    further one when those before it are heard; after a silence for want of text the budget begins anew."""
     budget_s, buffer_s = offer.budget.first_audio_ms / 1000, offer.budget.start_buffer_ms / 1000
     plays_until = 0.0
     for length_s, after_s in zip(offer.segments, offer.text_at, strict=True):

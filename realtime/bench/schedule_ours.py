@@ -69,9 +69,12 @@ class Ours:
         self._close(call)
 
     def lost(self, worker_id: str, runs: list[SimRun]) -> None:
-        """Report it."""
+        """Report it. Who is the last one left of a race goes on without a verdict."""
         for run in runs:
             self._forget(run.job_id, run.engine)
+            left = self._racers(run.job_id)
+            if len(left) == 1:
+                self._keep(run.job_id, left[0])
         self.scheduler.worker_lost(worker_id, self._world.now)
         self._replan()
 
@@ -112,7 +115,7 @@ class Ours:
                     self._held[action.job_id] = {}
                 self._start(action.job_id, action.worker_id, action.to_engine, action.level)
             case act.Settle():
-                self._settle(action)
+                self._keep(action.job_id, action.engine)
             case act.CancelJob():
                 self._stop(action)
             case act.ChangeQuality():
@@ -134,11 +137,17 @@ class Ours:
         run = self._runs[job_id, engine] = SimRun(job_id, worker_id, engine, level, left_s, self._world.now)
         self._world.start(run)
 
-    def _settle(self, action: act.Settle) -> None:
-        call, index = self.calls.find(action.job_id)
-        held = self._held.pop(action.job_id, {})
-        call.credit(index, action.engine, held.get(action.engine, 0.0))
-        if (action.job_id, action.engine) in self._complete:
+    def _racers(self, job_id: str) -> list[str]:
+        """Engines whose sound of a race may still be had; none where there is no race."""
+        chain = self._chain if job_id in self._held else ()
+        return [engine for engine in chain if (job_id, engine) in self._runs or (job_id, engine) in self._complete]
+
+    def _keep(self, job_id: str, engine: str) -> None:
+        """One engine's held sound of a race, and what it makes from now on, is the segment's."""
+        call, index = self.calls.find(job_id)
+        held = self._held.pop(job_id, {})
+        call.credit(index, engine, held.get(engine, 0.0))
+        if (job_id, engine) in self._complete:
             call.done[index] = True
         self._send(call)
 

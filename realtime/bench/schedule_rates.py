@@ -22,9 +22,9 @@ from realtime.workers.interface import WorkerStatus
 Table = dict[str, dict[str, Any]]
 NAMES = ("main", "fallback", "last_resort")
 
-# Measured with `realtime bench engine NAME` on two cores of a shared AVX-512 server while it was quiet: IndexTTS-2 on both cores (fast RTF
-# 0.83 to 0.93, fastest 0.73 to 0.81; 2 and 4 jobs at once yield 1.8 and 2.2 s of sound per second), Sambert and espeak on one. A main worker
-# per two cores, a stand-in per eight, espeak per 32. IndexTTS-2's `exact` makes each segment in one piece, which is not simulated.
+# Measured with `realtime bench engine NAME` on two cores of a shared AVX-512 server while it was quiet: IndexTTS-2 on both cores (fast
+# RTF 0.83 to 0.93, fastest 0.73 to 0.81; 2 and 4 jobs at once yield 1.8 and 2.2 s of sound per second), Sambert and espeak on one. A main
+# worker per two cores, a stand-in per eight, espeak per 32. IndexTTS-2's `exact` makes each segment in one piece: not simulated.
 SAMBERT = {"levels": {"standard": [0.107, 0.025, 1.0]}, "per_main": 0.25, "capacity": 8, "first_sound_s": 0.1, "longest_chunk_s": 0.5}
 ESPEAK = {"levels": {"standard": [0.012, 0.004, 1.0]}, "per_main": 0.0625, "capacity": 8, "first_sound_s": 0.2, "longest_chunk_s": 0.5}
 SMALL_HOST: Table = {
