@@ -77,7 +77,7 @@ static void attend_pack_unit(void *arg, int unit) {
 /* c[rows, n_pad] = a[rows, k_pad] times panels, 64 columns at a time through the tiles of gemm.h. */
 static void small_product(int kind, const void *a, const void *panels, int rows, int k_pad, int n_pad, float *c, int ldc) {
     weight_t w = {kind, n_pad, n_pad, k_pad, 1, k_pad, panels, NULL, NULL};
-    gemm_t g = {&w, {a, NULL, NULL}, NULL, NULL, rows, 1, 0, 0, 0, 0, n_pad / 16};
+    gemm_t g = {.w = &w, .in = {.a = a}, .rows = rows, .panels = n_pad / 16};
     float tile_c[QUERY_ROWS * 64] __attribute__((aligned(64)));
     for (int panel = 0; panel < g.panels; panel += PANEL_MAX) {
         int panels_now = g.panels - panel < PANEL_MAX ? g.panels - panel : PANEL_MAX;
