@@ -151,6 +151,8 @@ def any_kernels(request: pytest.FixtureRequest) -> Kernels:
         return Fallback()
     try:
         return Native(build.ensure_built(), 1)
+    except build.CompileFailed:
+        raise
     except build.CannotBuild as e:
         pytest.skip(f"the kernels can't be compiled here: {e}")
 

@@ -33,6 +33,10 @@ class CannotBuild(Exception):
     """Raised when the kernels can't be compiled here; the message says why and what to install."""
 
 
+class CompileFailed(CannotBuild):
+    """Raised when there is all that is needed, but the compiler refuses the source."""
+
+
 def default_cache() -> Path:
     """Where compiled kernels are kept: `~/.cache/realtime/kernels`."""
     return Path.home() / ".cache" / "realtime" / "kernels"
@@ -95,6 +99,6 @@ def _compile(compiler: str, target: Path) -> Path:
     done = subprocess.run([compiler, *FLAGS, tune, str(source), "-o", name, "-lm"], capture_output=True, text=True, timeout=COMPILE_LIMIT_S)
     if done.returncode != 0:
         Path(name).unlink(missing_ok=True)
-        raise CannotBuild(f"{compiler} failed with status {done.returncode}: {done.stderr.strip()[-2000:]}")
+        raise CompileFailed(f"{compiler} failed with status {done.returncode}: {done.stderr.strip()[-2000:]}")
     os.replace(name, target)
     return target
