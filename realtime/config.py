@@ -46,7 +46,7 @@ class LimitSettings(Section):
 
     message_bytes: int = Field(1 << 20, ge=1024, description="one message; larger closes the connection with 1009")
     text_chars: int = Field(100_000, ge=1, description="one utterance; more is `bad_text`")
-    pending_chars: int = Field(4_000, ge=100, description="unspoken text before `text_paused`; twice that is `bad_text`")
+    pending_chars: int = Field(4_000, ge=100, description="unspoken text before `text_paused`; half of it before `text_resumed`")
     open_utterances: int = Field(16, ge=1, description="per connection; one more is `overloaded`")
     connections: int = Field(4_000, ge=1, description="per process; one more is refused with 503")
     utterances: int = Field(2_000, ge=1, description="per process; one more is `overloaded`")

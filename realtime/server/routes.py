@@ -102,7 +102,8 @@ class _Stream:
             await _deny(websocket, 503, "overloaded", "no more connections are taken at present")
             return
         await websocket.accept(subprotocol=chosen)
-        await Connection(websocket, send, DIALECTS[chosen](), gateway, Terms(key_id)).serve()
+        dialect = DIALECTS[chosen](max_message_bytes=gateway.settings.limits.message_bytes)
+        await Connection(websocket, send, dialect, gateway, Terms(key_id)).serve()
 
 
 async def _deny(websocket: WebSocket, status: int, code: str, message: str) -> None:

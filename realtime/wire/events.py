@@ -66,13 +66,13 @@ class BudgetChoice:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one connection may do. The session enforces these, `Ready` tells them."""
+    """What one connection may do. The session enforces these, `Ready` tells them; the defaults are those of a service without settings."""
 
     max_message_bytes: Annotated[int, position("Largest message from the client, in bytes")] = 1 << 20
     max_text_chars: Annotated[int, position("Most characters in one `text` message")] = 100_000
-    max_utterance_chars: Annotated[int, position("Most characters in one utterance")] = 200_000
+    max_utterance_chars: Annotated[int, position("Most characters in one utterance")] = 100_000
     max_context_chars: Annotated[int, position("Most characters of `open.context`")] = 20_000
-    max_open_utterances: Annotated[int, position("Most utterances open at once on this connection")] = 64
+    max_open_utterances: Annotated[int, position("Most utterances open at once on this connection")] = 16
     max_pending_flushes: Annotated[int, position("Most flushes of one utterance that are not answered yet")] = 1000
 
 

@@ -149,6 +149,7 @@ class TestSpeaking:
             assert (opened.voice, opened.language, opened.speed, opened.seed, opened.context) == ("v", "en", 1.5, 3, "before")
 
     async def test_many_at_once_do_not_mix(self, service: Service) -> None:
+        service.limits = Limits(max_open_utterances=20)
         async with connect(service.url) as client:
             texts = [f"number {n} speaks of {n} things" for n in range(20)]
             sounds = await asyncio.gather(*(listen(client.speak(written(text))) for text in texts))

@@ -15,9 +15,14 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from realtime.app import DEFAULT_PROFILE
 from realtime.audio.codecs import make_decoder
+from realtime.config import LimitSettings
 from realtime.engines.beacon.decoder import decode
-from realtime.types import AudioFormat
+from realtime.scheduling.budget import PROFILES
+from realtime.server.offers import limits_of
+from realtime.types import AudioFormat, Budget
+from realtime.wire.events import Limits
 
 JSON = ["realtime.v1.json"]
 GOOD = "邻居说的话一个字也不能少。The neighbour loses nothing!"
@@ -112,6 +117,19 @@ async def test_a_message_over_the_limit_closes_with_1009(serve: Any) -> None:
                 await socket.recv()
         assert closed.value.rcvd is not None and closed.value.rcvd.code == 1009
         await nothing_is_left(running)
+
+
+async def test_a_message_over_a_limit_of_the_settings_is_refused_and_the_limit_is_the_one_told(serve: Any) -> None:
+    async with serve(limits={"message_bytes": 2048}) as running, connect(running.ws, subprotocols=JSON) as socket:
+        assert json.loads(await socket.recv())["limits"]["max_message_bytes"] == 2048
+        await socket.send("x" * 2049)
+        refused = json.loads(await socket.recv())
+        assert refused["type"] == "error" and "the limit is 2048" in refused["message"]
+
+
+def test_what_the_reference_calls_defaults_is_what_a_service_without_settings_tells() -> None:
+    assert limits_of(LimitSettings()) == Limits()
+    assert PROFILES[DEFAULT_PROFILE].budget == Budget()
 
 
 async def test_endless_nonsense_closes_with_1008(serve: Any) -> None:
