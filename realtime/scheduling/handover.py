@@ -100,11 +100,11 @@ def next_sound_at(run: Run, rates: RateBook, jobs: float) -> float:
 
 
 def surely_at(run: Run, rates: RateBook, jobs: float, share: float = 0.99) -> float:
-    """When the run will have been heard of, in a share of the cases."""
+    """When the run will have been heard of, in a share of the cases; no sooner than at the pace of its own last chunks."""
     expected = next_sound_at(run, rates, jobs)
     if run.audio_s == 0:
         return run.began_at + (expected - run.began_at) * rates.first_lateness(run.engine, share)
-    return run.heard_of_at + (expected - run.heard_of_at) * rates.lateness(run.engine, share)
+    return run.heard_of_at + max((expected - run.heard_of_at) * rates.lateness(run.engine, share), run.chunk_s * run.pace)
 
 
 def stalled_at(run: Run, rates: RateBook, jobs: float, settings: HandoverSettings, begin: float) -> float:
@@ -121,6 +121,6 @@ def keeps_up(run: Run, rates: RateBook, jobs: float, deadline: float) -> bool:
 
 
 def is_hopeless(run: Run, rates: RateBook, jobs: float, remaining_s: float, deadline: float) -> bool:
-    """True when the rest of the segment, at the run's rate, can't be in time to its end."""
-    at_end = run.heard_of_at + remaining_s * rates.rtf(run.worker_id, run.level, jobs)
+    """True when the rest of the segment, at the worker's rate or at the run's own of late, can't be in time to its end."""
+    at_end = run.heard_of_at + remaining_s * max(run.pace, rates.rtf(run.worker_id, run.level, jobs))
     return at_end > deadline + remaining_s

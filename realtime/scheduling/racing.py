@@ -57,7 +57,7 @@ class Races:
             self._desk.fleet.clear(run.worker_id)
         else:  # alive, but nobody to rely on
             self._desk.fleet.suspect(run.worker_id, now)
-        run.audio_s, run.chunk_s, run.heard_of_at = audio_s, chunk_s, now
+        run.heard(audio_s, now)
         if job.state is JobState.RUNNING:
             job.stream.credit(job, chunk_s)
             self._adjust(job, run, now)
@@ -301,7 +301,7 @@ class Races:
         rules = desk.settings.handover
         deadline = job.stream.deadline_of(job)
         fresh_s = job.spoken_s - job.race_from_s
-        then = deadline + fresh_s
+        then = job.stream.deadline_of(job, fresh_s)
         must_decide = now >= deadline - rules.commit_s
         # less than a new race would need: whoever is ready now must have it
         is_too_little = fresh_s < rules.margin_s + rules.commit_s + desk.rates.first_chunk_p99_s(challenger.engine)

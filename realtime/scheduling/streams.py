@@ -86,8 +86,18 @@ class Run:
     audio_s: float = 0.0
     chunk_s: float = 0.0  # length of its last chunk
     heard_of_at: float = 0.0  # start, or last report
+    pace: float = 0.0  # seconds of work per second of sound, as its last two chunks both took at least
+    last_pace: float = 0.0  # of its last chunk alone
     job_s: float = 0.0  # reading of the worker's `job_s` at the start or the last report
     is_complete: bool = False
+
+    def heard(self, audio_s: float, now: float) -> None:
+        """It has made `audio_s` seconds in all."""
+        chunk_s = audio_s - self.audio_s
+        if self.audio_s > 0:
+            pace = (now - self.heard_of_at) / chunk_s
+            self.pace, self.last_pace = min(pace, self.last_pace), pace
+        self.audio_s, self.chunk_s, self.heard_of_at = audio_s, chunk_s, now
 
     @property
     def is_sounding(self) -> bool:
@@ -212,8 +222,9 @@ class Stream:
         self.queue.appendleft(job)
         self.queued_s += job.spec.expected_s
 
-    def deadline_of(self, job: JobRecord) -> float:
-        """When the next sample of the job must be there: the moment the listener reaches the end of what there is of it.
+    def deadline_of(self, job: JobRecord, more_s: float = 0.0) -> float:
+        """When the next sample of the job must be there: the moment the listener reaches the end of what there is of it, and of `more_s`
+        that could follow that.
 
         Costs a walk over the jobs given out before it; `max_lead_ms` keeps them few.
         """
@@ -221,13 +232,13 @@ class Stream:
         for other in self.active.values():
             safe_s = other.safe_s
             if other.spec.index > job.spec.index:  # a latecomer's successor was given out before it
-                return self.playout.due_at(ahead_s)
+                break
             if other is job:
-                return self.playout.due_at(max(0.0, ahead_s - HELD_BACK_S) if is_head else ahead_s + safe_s)
+                return self.playout.due_at(max(0.0, ahead_s + more_s - HELD_BACK_S) if is_head else ahead_s + safe_s + more_s)
             to_come_s = 0.0 if other.state is JobState.DONE else max(0.0, other.spec.expected_s - safe_s)  # it may end any moment
             ahead_s += to_come_s + (0.0 if is_head else safe_s)
             is_head = False
-        return self.playout.due_at(ahead_s)
+        return self.playout.due_at(ahead_s + more_s)
 
     def credit(self, job: JobRecord, audio_s: float) -> None:
         """So much more sound of the job may go out. Only the first active job's can: the others' counts when their turn comes."""
