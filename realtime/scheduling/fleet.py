@@ -1,8 +1,11 @@
-"""The workers there are, what runs on each, and which one to take next. Choosing costs O(log workers)."""
+"""The workers there are, what runs on each, and which one to take next. Choosing costs O(log workers); totals are kept up to date a few
+workers at a time, whatever their number."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterator
+from math import ceil
 
 from realtime.scheduling.cards import WorkerCard
 from realtime.scheduling.queues import LazyHeap
@@ -13,15 +16,16 @@ MOST_SKIPPED = 8  # workers looked at in vain, full with slow levels, before giv
 SUSPICION = 10.0  # added to a suspect's load: more than any load
 SUSPECT_S = 10.0  # how long a worker is suspected that has nothing to say for itself (guess: longer than any detection of a hang)
 BARELY = 0.85  # RTF up to which a worker may be filled to prevent silence
-REFRESH_S = 1.0  # how often totals are summed anew from the learned rates
+REFRESH_S = 1.0  # how often what was learned of a worker is taken over into the totals
+MOST_REFRESHED = 64  # workers taken over at once: 1 ms
 
 
 class Worker:
     """One ready worker and the runs on it (job -> level). `slots_at`: jobs it can carry at each level and still keep up with speech;
     `slots`: at the fastest; `most`: the same without anything to spare. `suspected_at`: when a run on it was given up for its silence,
-    None once anything was heard of it again."""
+    None once anything was heard of it again. `yields`: seconds of sound per second that it adds to its engine's totals, by level."""
 
-    __slots__ = ("_counted_at", "_job_s", "card", "most", "runs", "slots", "slots_at", "suspected_at")
+    __slots__ = ("_counted_at", "_job_s", "card", "most", "runs", "slots", "slots_at", "suspected_at", "yields")
 
     def __init__(self, card: WorkerCard) -> None:
         self.card = card
@@ -29,6 +33,7 @@ class Worker:
         self.slots = self.most = card.capacity
         self.slots_at: dict[str, int] = {}
         self.suspected_at: float | None = None
+        self.yields: list[float] = []
         self._job_s = 0.0
         self._counted_at = 0.0
 
@@ -53,6 +58,7 @@ class Worker:
         fastest = tuple(self.card.rates)[-1]
         before, self.slots = self.slots, self.slots_at[fastest]
         self.most = max(self.slots, rates.useful_jobs(self.card, fastest, limit=BARELY))
+        self.yields = [rates.throughput(self.card, level, jobs) for level, jobs in self.slots_at.items()]
         return self.slots != before
 
 
@@ -65,8 +71,9 @@ class Fleet:
         self._by_load: dict[EngineName, LazyHeap[WorkerId]] = {}
         self._used: dict[EngineName, int] = {}
         self._slots: dict[EngineName, int] = {}
-        self._supply: dict[EngineName, tuple[float, ...]] = {}
-        self._summed_at = float("-inf")
+        self._supply: dict[EngineName, list[float]] = {}
+        self._in_turn: deque[Worker] = deque()  # who was refreshed longest ago comes first
+        self._refreshed_at = float("-inf")
         self.stand_ins: set[EngineName] = set()  # engines that others fall back on: filled less
 
     def __len__(self) -> int:
@@ -84,9 +91,10 @@ class Fleet:
         self.rates.add(card)
         worker = self._workers[card.id] = Worker(card)
         worker.learn(self.rates, card.engine in self.stand_ins)
-        self._slots[card.engine] = self._slots.get(card.engine, 0) + worker.slots
+        self._count(worker, 1)
+        self._in_turn.appendleft(worker)
         self._place(worker)
-        self._summed_at = float("-inf")
+        self._refreshed_at = float("-inf")
 
     def remove(self, worker_id: WorkerId) -> Worker | None:
         """A worker is gone; returns what it was."""
@@ -94,11 +102,10 @@ class Fleet:
         if worker is None:
             return None
         engine = worker.card.engine
-        self._slots[engine] -= worker.slots
+        self._count(worker, -1)
         self._used[engine] = self._used.get(engine, 0) - len(worker.runs)
         self._by_load[engine].drop(worker_id)
         self.rates.remove(worker.card)
-        self._summed_at = float("-inf")
         return worker
 
     def has(self, engine: EngineName) -> bool:
@@ -179,10 +186,10 @@ class Fleet:
             self._place(worker)
 
     def supply(self, engine: EngineName, now: float) -> tuple[float, ...]:
-        """Seconds of sound per second that the engine can make, per level of its ladder (best first). Up to `REFRESH_S` old."""
-        if now - self._summed_at >= REFRESH_S:
-            self._sum(now)
-        return self._supply.get(engine, ())
+        """Seconds of sound per second that the engine can make, per level of its ladder (best first). Each worker's part is up to
+        `REFRESH_S` old, in large fleets that are rarely asked some seconds."""
+        self._refresh(now)
+        return tuple(self._supply.get(engine, ())) if self.has(engine) else ()
 
     def _place(self, worker: Worker) -> None:
         heap = self._by_load.setdefault(worker.card.engine, LazyHeap())
@@ -191,21 +198,29 @@ class Fleet:
         load += SUSPICION if worker.suspected_at is not None else 0.0
         heap.put(worker.card.id, load + 1e-3 * min(1.0, self.rates.rtf(worker.card.id, quickest)))
 
-    def _sum(self, now: float) -> None:
-        """Take over what was learned: slots of each worker, totals of each engine. O(workers), once per `REFRESH_S`."""
-        self._summed_at = now
-        totals: dict[EngineName, list[float]] = {}
-        slots = dict.fromkeys(self._slots, 0)
-        for worker in self._workers.values():
-            card = worker.card
+    def _refresh(self, now: float) -> None:
+        """Take over what was learned of the next few workers: as many as their turn has come for since the last time."""
+        turns = len(self._in_turn) * min(1.0, (now - self._refreshed_at) / REFRESH_S)
+        if turns < 1:
+            return
+        self._refreshed_at = now
+        for _ in range(min(MOST_REFRESHED, ceil(turns))):
+            worker = self._in_turn.popleft()
+            if self._workers.get(worker.card.id) is not worker:
+                continue  # gone
+            self._in_turn.append(worker)
             if worker.suspected_at is not None and now - worker.suspected_at > SUSPECT_S:
-                self.clear(card.id)
-            levels = tuple(card.rates)
-            if worker.learn(self.rates, card.engine in self.stand_ins):
+                self.clear(worker.card.id)
+            self._count(worker, -1)
+            if worker.learn(self.rates, worker.card.engine in self.stand_ins):
                 self._place(worker)
-            slots[card.engine] += worker.slots
-            sums = totals.setdefault(card.engine, [0.0] * len(levels))
-            for i, level in enumerate(levels[: len(sums)]):
-                sums[i] += self.rates.throughput(card, level, worker.slots_at[level])
-        self._slots = slots
-        self._supply = {engine: tuple(sums) for engine, sums in totals.items()}
+            self._count(worker, 1)
+
+    def _count(self, worker: Worker, sign: int) -> None:
+        """Add the worker to its engine's totals, or take it out."""
+        engine = worker.card.engine
+        self._slots[engine] = self._slots.get(engine, 0) + sign * worker.slots
+        sums = self._supply.setdefault(engine, [])
+        sums += [0.0] * (len(worker.yields) - len(sums))
+        for i, seconds in enumerate(worker.yields):
+            sums[i] += sign * seconds

@@ -125,7 +125,9 @@ class RateBook:
 
     def first_chunk_p99_s(self, engine: EngineName) -> float:
         """The time that 99 % of the engine's first chunks took, whatever the load was; from the warm-up until `ENOUGH` were seen."""
-        habits = self._habits.get(engine, _Habits())
+        habits = self._habits.get(engine)
+        if habits is None:
+            return 0.0
         return habits.firsts.at(0.99) if len(habits.firsts) >= ENOUGH else habits.warm_up_s * PRIOR_SPREAD
 
     def chunk_s(self, engine: EngineName) -> float:

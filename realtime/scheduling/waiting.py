@@ -59,7 +59,10 @@ class WaitingRoom:
             ending += rate * max(0.0, first_audio_s - desk.rates.first_chunk_p99_s(engine) - desk.settings.handover.margin_s)
             per_s += rate
         in_time = free + max(0, int(ending - SURELY * ending**0.5))
-        lacking = 1 - in_time + self._ahead_of(engines[0], now + first_audio_s + segment_s, in_time)
+        worker = desk.fleet.any_of(engines[0])
+        assert worker is not None, "an engine that makes sound has a worker"
+        takes_s = min(1.0, desk.rates.rtf(worker.card.id, next(iter(worker.card.rates)))) * segment_s
+        lacking = 1 - in_time + self._ahead_of(engines[0], now + first_audio_s + takes_s, in_time)
         return lacking / per_s if lacking > 0 and per_s > 0 else float(lacking > 0)
 
     def _ahead_of(self, engine: EngineName, due: float, most: int) -> int:

@@ -95,3 +95,17 @@ def test_a_wish_that_no_text_follows_does_not_block_the_gate_for_ever(bench) -> 
         raise AssertionError("forty openings at once fit an engine of two seconds of sound per second")
     bench.now += 30.0
     assert isinstance(bench.open("later", ("first",)), Admitted)
+
+
+@pytest.mark.parametrize(("due_ms", "answer"), [(3000, Admitted), (1500, Refused)])
+def test_segments_in_line_whose_sound_is_due_later_keep_nobody_out(bench, due_ms: int, answer: type) -> None:  # type: ignore[no-untyped-def]
+    bench.worker("first", capacity=1, rtf=0.4)
+    bench.worker("second", capacity=2, rtf=0.1)  # one slot of it is kept for rescues
+    for k in range(2):  # one runs, one waits for the first choice
+        budget = Budget(first_audio_ms=due_ms)
+        assert isinstance(bench.scheduler.open_stream(StreamSpec(f"s{k}", ("first", "second"), budget=budget), bench.now), Admitted)
+        bench.submit(0, f"s{k}", seconds=3.0)
+        bench.scheduler.ended(f"s{k}", bench.now)
+        bench.plan()
+    spec = StreamSpec("new", ("first", "second"), budget=Budget(first_audio_ms=2000))
+    assert isinstance(bench.scheduler.open_stream(spec, bench.now), answer)
