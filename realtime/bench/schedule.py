@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         cost = decision_cost(STREAM_COUNTS, args.seed)
     _print(rows)
     result: dict[str, Any] = {"loads": rows, "rates": table, "decision_us_p99": cost["p99"], "decision_us_p50": cost["p50"]}
-    result["admission_us_p99"] = cost["admission_p99"]
+    result |= {f"{what}_us_p99": cost[f"{what}_p99"] for what in ("admission", "holds")} | {"holds_us_p50": cost["holds_p50"]}
     if args.picture:
         args.picture.write_text(picture(rows, cost["p50"]), encoding="utf-8")
         result["picture"] = str(args.picture)

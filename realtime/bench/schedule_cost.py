@@ -14,25 +14,32 @@ ADMISSIONS = 500
 
 
 def decision_cost(stream_counts: tuple[int, ...], seed: int) -> dict[str, dict[str, float]]:
-    """Microseconds by number of streams: of a report with its plan (`p50`, `p99`), of an admission (`admission_p99`)."""
-    found: dict[str, dict[str, float]] = {"p50": {}, "p99": {}, "admission_p99": {}}
+    """Microseconds by number of streams: of a report with its plan (`p50`, `p99`), of an admission (`admission_p99`), of what every event
+    of a worker adds, the listener's sound told anew (`holds_p50`, `holds_p99`)."""
+    found: dict[str, dict[str, float]] = {"p50": {}, "p99": {}, "admission_p99": {}, "holds_p50": {}, "holds_p99": {}}
     for streams in stream_counts:
-        reports, admissions = _times(streams, seed)
-        for key, times, share in (("p50", reports, 0.5), ("p99", reports, 0.99), ("admission_p99", admissions, 0.99)):
+        reports, holds, admissions = _times(streams, seed)
+        kinds = (("p50", reports, 0.5), ("p99", reports, 0.99), ("admission_p99", admissions, 0.99))
+        for key, times, share in (*kinds, ("holds_p50", holds, 0.5), ("holds_p99", holds, 0.99)):
             found[key][str(streams)] = round(sorted(times)[int(len(times) * share)] / 1000, 1)
     return found
 
 
-def _times(streams: int, seed: int) -> tuple[list[int], list[int]]:
-    """Nanoseconds of each `progressed` + `sent` + `plan`, in a steady state with `streams` speaking utterances, and of admissions."""
+def _times(streams: int, seed: int) -> tuple[list[int], list[int], list[int]]:
+    """Nanoseconds of each `progressed` + `sent` + `plan`, in a steady state with `streams` speaking utterances, of each `holds`, at
+    every eighth step with less sound than was made, as where voices change, and of admissions."""
     scheduler = _busy(streams)
-    now, sent, reports = 0.05, [0.0] * streams, []
+    now, sent, reports, holds = 0.05, [0.0] * streams, [], []
     for step in range(max(2000, 2 * streams)):
         k = (step * 7919 + seed) % streams
         now += 0.5 / streams
         sent[k] += 0.5
+        unsent_s = 0.4 if step % 8 == 0 else 0.5
         began = process_time_ns()
         scheduler.progressed(f"s{k}/0", "main", sent[k], now)
+        between = process_time_ns()
+        scheduler.holds(f"s{k}", unsent_s, now)
+        holds.append(process_time_ns() - between)
         scheduler.plan(now)
         scheduler.sent(f"s{k}", sent[k], now)
         scheduler.plan(now)
@@ -43,7 +50,8 @@ def _times(streams: int, seed: int) -> tuple[list[int], list[int]]:
         began = process_time_ns()
         scheduler.open_stream(StreamSpec(f"new{k}", ("main", "fallback")), now)
         admissions.append(process_time_ns() - began)
-    return reports[len(reports) // 4 :], admissions
+    steady = len(reports) // 4
+    return reports[steady:], holds[steady:], admissions
 
 
 def _busy(streams: int) -> Scheduler:
