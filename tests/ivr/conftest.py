@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import os
+import random
 import shutil
 import socket
 import subprocess
@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 import wave
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,14 +59,22 @@ rtp_ports {rtp}-{rtp_last}
 snd_path {folder}
 jitter_buffer_delay 3-6
 """
-_bases = itertools.count(0)
+RTP_PORTS = 50
+_numbers = itertools.count(0)
 
 
-def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    """A port that nobody has now."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int = 1) -> int:
+    """The first of so many ports, an even one, that nobody has for UDP or TCP. They lie below those that the kernel gives to connections
+    (32768 to 60999), so nobody is given one between this look and its use; other runs of these tests draw theirs by chance too."""
+    while True:
+        first = random.randrange(10_000, 32_000 - count, 2)
+        with ExitStack() as probes:
+            try:
+                for port, kind in itertools.product(range(first, first + count), (socket.SOCK_DGRAM, socket.SOCK_STREAM)):
+                    probes.enter_context(socket.socket(socket.AF_INET, kind)).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
 
 
 def write_wav(path: Path, samples: npt.NDArray[np.int16]) -> None:
@@ -170,7 +178,7 @@ options = {{ name = "slow", chunk_ms = 200, rate_factor = 0.6, voices = ["beacon
 def service_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A service in a process of its own, for all tests of a run: voice beacon-a at once, beacon-b at 0.6 of the clock's pace."""
     folder = tmp_path_factory.mktemp("service")
-    port = free_port(socket.SOCK_STREAM)
+    port = free_ports()
     (folder / "service.toml").write_text(SERVICE.format(port=port, data=folder / "data"))
     url = f"http://127.0.0.1:{port}"
     with (folder / "log").open("wb") as log:
@@ -212,7 +220,7 @@ async def make_phone(tmp_path: Path) -> AsyncIterator[MakePhone]:
         async def make(
             *, answers: bool = True, says: npt.NDArray[np.int16] | None = None, codecs: str = "pcmu/8000/1,pcma/8000/1"
         ) -> Phone:
-            return await stack.enter_async_context(_phone(tmp_path / f"phone{next(_bases)}", answers, says, codecs))
+            return await stack.enter_async_context(_phone(tmp_path / f"phone{next(_numbers)}", answers, says, codecs))
 
         yield make
 
@@ -220,10 +228,11 @@ async def make_phone(tmp_path: Path) -> AsyncIterator[MakePhone]:
 def _furnish(folder: Path, answers: bool, says: npt.NDArray[np.int16] | None, codecs: str) -> tuple[int, int]:
     """Configuration, account and sound of a phone; its SIP and control ports."""
     folder.mkdir()
-    sip, control, rtp = free_port(), free_port(socket.SOCK_STREAM), 30000 + (os.getpid() * 7 + next(_bases) * 100) % 20000 // 2 * 2
+    sip = free_ports(4 + RTP_PORTS)  # two that baresip has for SIP, with and without TLS
+    control, rtp = sip + 2, sip + 4
     source = folder / "source.wav"
     write_wav(source, np.zeros(8000 * 90, np.int16) if says is None else says)
-    text = CONFIG.format(sip=sip, modules=MODULES, control=control, source=source, rtp=rtp, rtp_last=rtp + 50, folder=folder)
+    text = CONFIG.format(sip=sip, modules=MODULES, control=control, source=source, rtp=rtp, rtp_last=rtp + RTP_PORTS - 1, folder=folder)
     (folder / "config").write_text(text)
     mode = "auto" if answers else "manual"
     (folder / "accounts").write_text(f"<sip:bob@127.0.0.1:{sip}>;regint=0;answermode={mode};audio_codecs={codecs}\n")
@@ -233,16 +242,10 @@ def _furnish(folder: Path, answers: bool, says: npt.NDArray[np.int16] | None, co
 @asynccontextmanager
 async def _phone(folder: Path, answers: bool, says: npt.NDArray[np.int16] | None, codecs: str) -> AsyncIterator[Phone]:
     sip, control = _furnish(folder, answers, says, codecs)
-    process = await asyncio.create_subprocess_exec(
-        "baresip",
-        "-f",
-        str(folder),
-        "-t",
-        "100",
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
+    with (folder / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            "baresip", "-f", str(folder), "-t", "100", stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=asyncio.subprocess.STDOUT
+        )
     phone = Phone(folder, sip, control)
     try:
         await phone.connect()
@@ -341,8 +344,7 @@ class Proxy:
         self._to, self._server = to_port, None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_ports()
         self._held = asyncio.Event()
         self._held.set()
 
