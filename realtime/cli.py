@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from realtime.config import Settings, load
-from realtime.errors import RealtimeError
+from realtime.errors import RealtimeError, not_installed
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -39,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command(arguments)
     except RealtimeError as error:
         print(f"realtime: {error.message}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        print(f"realtime: {not_installed(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

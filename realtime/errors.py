@@ -30,6 +30,18 @@ def how_to_install(extra: str) -> str:
     return f"run `pip install -c ops/constraints.txt '.[{extra}]'` in a clone of this service's repository"
 
 
+EXTRA_OF = {"torch": "convert", "onnx": "convert", "huggingface_hub": "convert", "aiosipua": "ivr", "aiortp": "ivr", "httpx": "ivr"}
+"""Modules that a command may find missing -> the extra that brings them."""
+
+
+def not_installed(error: ModuleNotFoundError) -> str:
+    """What to do about a missing module. Raises the error itself where no extra would bring it."""
+    name = (error.name or "").split(".")[0]
+    if name not in EXTRA_OF:
+        raise error
+    return f"this needs {name}; {how_to_install(EXTRA_OF[name])}"
+
+
 class RealtimeError(Exception):
     """Root of all errors that the service raises on purpose."""
 

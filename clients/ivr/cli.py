@@ -14,7 +14,7 @@ from realtime_ivr.collector import postpone
 from realtime_ivr.errors import FlowError
 from realtime_ivr.priority import CHOICES, take_priority
 
-from realtime.errors import RealtimeError
+from realtime.errors import RealtimeError, not_installed
 
 EXAMPLES = """\
 examples:
@@ -43,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except RealtimeError as error:
         print(f"realtime-ivr: {error.message}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        print(f"realtime-ivr: {not_installed(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

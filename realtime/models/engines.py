@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from realtime.errors import BadOption, ModelMissing, how_to_install
+from realtime.errors import BadOption, ModelMissing, not_installed
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,4 @@ def _load(path: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
-        if error.name and error.name.split(".")[0] in ("torch", "onnx", "huggingface_hub"):
-            raise ModelMissing(f"this command needs {error.name}; {how_to_install('convert')}") from error
-        raise
+        raise ModelMissing(not_installed(error)) from error

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from realtime.config import load
-from realtime.errors import BadOption, ModelMissing, RealtimeError, how_to_install
+from realtime.errors import BadOption, ModelMissing, RealtimeError, not_installed
 
 BACKEND = "realtime.engines.indextts2.voices"
 STEPS = 6
@@ -114,7 +114,7 @@ def _add(arguments: argparse.Namespace) -> int:
         try:
             made = backend.add(request, data_dir / "models" / "indextts2", _folder(arguments), arguments.model, report)
         except ModuleNotFoundError as error:
-            raise ModelMissing(f"enrolling needs {error.name}; {how_to_install('convert')}") from None
+            raise ModelMissing(not_installed(error)) from None
     for notice in made["notices"]:
         print(f"note: {notice}", file=sys.stderr)
     print(f"{made['path']}: {made['size_mb']} MB, prompt {made['prompt_s']} s, emotions {', '.join(made['emotions'])}")
