@@ -28,6 +28,7 @@ CLASSES = tuple(Priority)
 NEVER = float("inf")
 TICK_S = 0.001  # the soonest that it is worth looking again
 SURELY = 2.0  # standard deviations of a Poisson count; runs end more regularly than that (3 refused more and kept no more)
+LONG_LINE = 2  # segments in line for each slot of an engine: a line that is no longer keeps it busy, and is no reason to go elsewhere
 LEAST_FOR_RESERVE = 4  # slots that an engine must have for some to be kept free
 
 
@@ -98,11 +99,12 @@ class WaitingRoom:
         again = NEVER
         if engines and self._is_return(job, engines[0]):
             again = max(self._return_by(job, deadline), now + TICK_S)
+        is_in_vain = bool(engines) and self._waits_in_vain(engines[0], deadline, now)
         for engine in engines:
             worker = desk.fleet.any_of(engine)
             assert worker is not None, "an engine that is open to a job has a worker"
             needed = start_at(deadline, worker, desk.rates, desk.settings.handover)
-            if is_first or needed <= now:
+            if is_first or is_in_vain or needed <= now:
                 self._enter(engine, job, deadline)
             else:
                 again = min(again, needed)
@@ -111,6 +113,17 @@ class WaitingRoom:
             again = self._patience_ends(job, deadline, now)
         urgent = self._urgent_at(job, job.stream.spec.chain[job.stream.place], deadline)
         desk.timers.put(job.spec.id, min(again, urgent) if urgent > now else again)
+
+    def _waits_in_vain(self, engine: EngineName, deadline: float, now: float) -> bool:
+        """True when the engine's line is longer than it can work off before a segment with that deadline must begin: then the next engine
+        should not be idle until the last moment, when many would need it at once."""
+        desk, worker = self._desk, self._desk.fleet.any_of(engine)
+        supply = desk.fleet.supply(engine, now)
+        if worker is None or not supply or not supply[-1]:
+            return False
+        too_many = max(0, self.waiting(engine) - LONG_LINE * desk.fleet.slots(engine))
+        in_line_s = too_many * desk.rates.segment_s / supply[-1]
+        return now + in_line_s > deadline - desk.rates.first_chunk_s(worker.card.id, tuple(worker.card.rates)[-1], len(worker.runs) + 1)
 
     def leave(self, job: JobRecord) -> None:
         """Take a segment out of every queue."""

@@ -75,6 +75,18 @@ def test_nothing_ready_at_all_is_refused_and_an_admitted_stream_expires(bench, p
     assert (shed.stream_id, shed.reason) == ("t", Reason.EXPIRED)
 
 
+def test_no_engine_is_idle_beside_a_line_that_the_first_choice_cannot_work_off(bench, pick) -> None:  # type: ignore[no-untyped-def]
+    bench.worker("first", capacity=1, rtf=0.7)
+    bench.worker("second", capacity=8, rtf=0.1)
+    given = []
+    for k in range(6):
+        force_open(bench.scheduler, StreamSpec(f"s{k}", ("first", "second"), budget=Budget(first_audio_ms=3000)), bench.now)
+        bench.submit(0, f"s{k}")
+        given.append([d.engine for d in pick(act.Dispatch, bench.plan())])
+    # one runs, two in line keep it busy, two more can be reached in time; the sixth can't
+    assert given == [["first"], [], [], [], [], ["second"]]
+
+
 def test_a_worker_that_becomes_ready_takes_what_waits(bench, pick) -> None:  # type: ignore[no-untyped-def]
     bench.worker("first", "w")
     bench.open()
