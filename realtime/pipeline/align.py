@@ -5,20 +5,22 @@ the engine that failed. Both become cepstra without their mean and deviation (so
 their slopes. An open-ended dynamic time warp finds how far into the reference the sound goes.
 
 1) Tempo. Frame for frame at the reference's own pace a warp drifts by seconds, because standing still is cheap where a voice is unlike.
-   So the reference is stretched to nine tempi around the expected one, each is warped at 20 ms a row, and the cheapest wins; its pace is
-   one column per row then, and leaving it costs `TURN`, but little in silence, where voices differ as they like.
+   So the reference is stretched to nine tempi around the expected one, each is warped at 20 ms a row (of long sounds 40 ms, whose length
+   fixes the tempo anyway), and the cheapest wins; its pace is one column per row then, and leaving it costs `TURN`, but little in
+   silence, where voices differ as they like.
 2) Place. The last seconds are warped again at 10 ms, forward and backward: the cost of the best path through every cell gives a
    likelihood of every place at every row (a cost of `NAT` is a factor of e), so each word's beginning in the sound comes with its doubt.
 
 A path has a term for each row of the sound, so ends are compared without correction for length. Cells are kept in a band along the
 diagonal, row by row as vectors, all tempi at once. Sakoe & Chiba 1978 (slope constraint), Tormene et al. 2009 (open end).
 
-Cost: 2 ms for a sound of 2 s, 6 ms for 5 s, 12 ms for 10 s on one core; `realtime bench handover` prints it.
+Cost: 3.5 ms for a sound of 2 s, 4 ms for 5 s, 5 to 6 ms for 10 s on one core; `realtime bench handover` prints it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +32,12 @@ Mask = npt.NDArray[np.bool_]
 
 # All tuned on espeak voices, and on one of Sambert's, that the bench does not use (LOG, "Alignment by ear").
 CEPSTRA = 13
-LOUDNESS_SHARE = 0.5  # weight of coefficient 0: loudness is what engines differ in most
+# How much a coefficient (first row) and its slope (second) tell of what is said rather than of who says it: the root of 1 / variance
+# between two voices at the same place less 1 / variance between any two places (53 espeak voices, LOG). Loudness itself at half of that.
+WEIGHTS = (
+    (0.63, 1.60, 0.77, 1.37, 0.89, 0.67, 0.83, 0.58, 0.52, 0.49, 0.45, 0.42, 0.42),
+    (0.98, 2.53, 1.32, 2.26, 1.50, 1.24, 1.40, 1.04, 0.91, 0.86, 0.79, 0.75, 0.77),
+)
 SLOPE_FRAMES = 2  # over which slopes are taken, to either side
 TURN, TURN_IN_SILENCE = 2.0, 0.3  # cost of not moving, or of two columns at once; frames of the same sound are 3 apart, of others 5 to 6
 SHORT_ROWS = 80  # of less sound than this the mean and deviation are rough and matches come by chance: leaving the pace costs more
@@ -38,8 +45,9 @@ SILENT_NATS = 9.0  # a frame 39 dB below the loudest is silence
 TEMPI, TEMPO_SPAN = 9, 2.0  # tried, and over how many deviations to either side of what is expected
 TEMPO_WEIGHT = 24.0  # cost of a tempo that is one deviation off, times two
 BAND_S = 1.2  # to either side of the diagonal: pauses that only one of the two makes, and what a tempo's step leaves
-FINE_S = 2.5  # of the sound's end that is warped at full resolution
+FINE_S = 1.5  # of the sound's end that is warped at full resolution
 NAT = 4.0  # neighbouring frames are not independent: so much cost is one nat (calibrated: 9 of 10 places lie within the stated doubt)
+LONG_ROWS = 250  # from here on the tempo is looked for at 40 ms a row: places are as good, the time is half (measured)
 LEAST_ROWS = 20  # for a mean and a deviation
 ROWS_AT_ONCE = 64  # of a matrix product, of which only a band is used: fewer cost calls, more waste products (measured)
 BEYOND = np.float32(1e7)  # cost of a cell outside
@@ -92,22 +100,33 @@ def align(sound: Matrix, reference: Matrix, tempo: float = 1.0, tempo_doubt: flo
     if len(sound) < 2 or len(reference) < 2 or not heard.loud.any():
         return Alignment(0.0, 0.0, tempo)
     tempi = tempo * np.exp(np.linspace(-TEMPO_SPAN * tempo_doubt, TEMPO_SPAN * tempo_doubt, TEMPI))
-    halved = known.halved()
+    halvings = 1 if len(sound) < LONG_ROWS else 2
+    rough, plain = heard, known
+    for _ in range(halvings):
+        rough, plain = rough.halved(), plain.halved()
     turn = TURN * max(1.0, SHORT_ROWS / len(sound))
-    paths = _Warp(heard.halved(), [halved.at_tempo(float(one), len(sound) // 2) for one in tempi], turn).forward()
-    ends = 2 * paths[-1].min(axis=1) + TEMPO_WEIGHT / 2 * np.square(np.log(tempi / tempo) / max(tempo_doubt, 1e-3))
+    paths = _Warp(rough, [plain.at_tempo(float(one), len(rough.loud)) for one in tempi], turn, 0, _band(halvings)).forward()
+    ends = (1 << halvings) * paths[-1].min(axis=1) + TEMPO_WEIGHT / 2 * np.square(np.log(tempi / tempo) / max(tempo_doubt, 1e-3))
     best = int(ends.argmin())
-    return _placed(heard, known.at_tempo(float(tempi[best]), len(sound)), paths[:, best], float(tempi[best]), turn)
+    return _placed(heard, known.at_tempo(float(tempi[best]), len(sound)), paths[:, best], halvings, float(tempi[best]), turn)
+
+
+def _band(halvings: int) -> int:
+    """Cells to either side of the diagonal."""
+    return round(BAND_S / HOP_S / (1 << halvings))
 
 
 class _Described:
     """A sound's or a reference's rows as the warp wants them: `rows` [n, 2 * CEPSTRA], and which of them are `loud`."""
 
-    __slots__ = ("_cepstra", "_slope", "loud", "rows")
-
     def __init__(self, cepstra: Matrix, loud: Mask, slope: int = SLOPE_FRAMES, known: int | None = None) -> None:
         self._cepstra, self.loud, self._slope = cepstra, loud, slope
-        self.rows = _normal(cepstra, len(cepstra) if known is None else known, slope)
+        self._known = len(cepstra) if known is None else known
+
+    @cached_property
+    def rows(self) -> Matrix:
+        """Normalised, weighted, with slopes."""
+        return _normal(self._cepstra, self._known, self._slope)
 
     @classmethod
     def of(cls, mels: Matrix) -> _Described:
@@ -119,7 +138,7 @@ class _Described:
         """At half the rate; an odd last row is left out."""
         even = len(self.loud) // 2 * 2
         cepstra = (self._cepstra[:even:2] + self._cepstra[1:even:2]) * np.float32(0.5)
-        return _Described(cepstra, self.loud[:even:2] | self.loud[1:even:2], self._slope // 2)
+        return _Described(cepstra, self.loud[:even:2] | self.loud[1:even:2], max(1, self._slope // 2))
 
     def at_tempo(self, tempo: float, known: int) -> _Described:
         """With a row for each `tempo` rows, normalised by what the first `known` of these hold: what the sound can have said."""
@@ -141,69 +160,69 @@ def _normal(cepstra: Matrix, known: int, slope: int) -> Matrix:
     padded = np.pad(scaled, ((slope, slope), (0, 0)), mode="edge") if len(scaled) else np.zeros((2 * slope, CEPSTRA), np.float32)
     rows = np.empty((len(scaled), 2 * CEPSTRA), np.float32)
     rows[:, :CEPSTRA], rows[:, CEPSTRA:] = scaled, (padded[2 * slope :] - padded[: len(padded) - 2 * slope]) / 2
-    rows[:, 0] *= LOUDNESS_SHARE
+    rows *= np.asarray(WEIGHTS, np.float32).reshape(-1)
     return rows
 
 
-def _placed(heard: _Described, pace: _Described, coarse: Matrix, tempo: float, turn: float) -> Alignment:
-    """The end of the sound at full resolution, beginning where the coarse paths [rows / 2, band] stood."""
-    rows = len(heard.rows)
-    begun = max(0, rows // 2 - round(FINE_S / HOP_S / 2))  # coarse rows that are taken as they are
-    first, half = 2 * begun, coarse.shape[1] - 1
+def _placed(heard: _Described, pace: _Described, coarse: Matrix, halvings: int, tempo: float, turn: float) -> Alignment:
+    """The end of the sound at full resolution, beginning where the coarse paths [rows / 2 ** halvings, band] stood."""
+    rows, each = len(heard.loud), 1 << halvings
+    begun = max(0, rows // each - round(FINE_S / HOP_S / each))  # coarse rows that are taken as they are
+    first, half = each * begun, each * (coarse.shape[1] // 2)
     warp = _Warp(heard, [pace], turn, first, half)
-    paths = warp.forward(_refined(coarse[begun - 1]) if begun else None)[:, 0]
+    paths = warp.forward(_refined(coarse[begun - 1], halvings) if begun else None)[:, 0]
     through = paths + warp.backward()
     likely = np.exp((through.min(axis=1, keepdims=True) - through) / (NAT * turn / TURN))
     likely /= likely.sum(axis=1, keepdims=True)
     total = np.cumsum(likely[-1])
     low, mid, high = (rows - half + int(np.searchsorted(total, share)) for share in (0.05, 0.5, 0.95))
     to_s = tempo * HOP_S
-    end_s = min(max(0, mid), len(pace.rows)) * to_s
+    end_s = min(max(0, mid), len(pace.loud)) * to_s
     return Alignment(end_s, (high - low) * to_s, tempo, float(paths[-1].min()) / rows, likely, (first, first - half), heard.loud[first:])
 
 
-def _refined(row: Matrix) -> Matrix:
-    """Costs of a coarse row's cells, [2 k + 1], for the second of the two fine rows that it covers, [4 k + 1 with an edge to each side].
+def _refined(row: Matrix, halvings: int) -> Matrix:
+    """Costs of a coarse row's cells, [2 k + 1], for the last of the fine rows that it covers, with an edge to each side.
 
     Coarse column j holds fine columns 2 j and 2 j + 1; on the second fine row 2 i + 1 these lie 2 (j - i) - 1 and 2 (j - i) off the
-    diagonal.
+    diagonal. So each halving that is undone makes [4 k + 1] of them.
     """
-    fine = np.full(2 * len(row) + 1, BEYOND, np.float32)
-    fine[1:-1] = np.repeat(2 * row, 2)[1:]
-    return fine[None]
+    for _ in range(halvings):
+        row = np.repeat(2 * row, 2)[1:]
+    return np.pad(row, 1, constant_values=BEYOND)[None]
 
 
 class _Warp:
     """A sound from row `first` on against references: cell k of row i is column i + k - half of the reference, rows counted from 0."""
 
-    def __init__(self, sound: _Described, references: list[_Described], turn: float, first: int = 0, half: int = 0) -> None:
-        self.half = half or round(BAND_S / HOP_S / 2)
+    def __init__(self, sound: _Described, references: list[_Described], turn: float, first: int, half: int) -> None:
         rows, loud = sound.rows[first:], sound.loud[first:]
-        self._distance = np.stack([_distances(rows, reference.rows, first, self.half) for reference in references], axis=1)
-        self._turn = turn
+        self._half, self._turn = half, turn
+        self._distance = np.empty((len(rows), len(references), 2 * half + 1), np.float32)
+        for reference, found in zip(references, self._distance.swapaxes(0, 1), strict=True):
+            _distances(rows, reference.rows, first, half, found)
         self._stay = np.where(loud, turn, TURN_IN_SILENCE).astype(np.float32)
         turns = [np.where(reference.loud, turn, TURN_IN_SILENCE).astype(np.float32) for reference in references]
-        self._skip = np.stack([_in_band(costs, len(rows), first, self.half) for costs in turns], axis=1)
+        self._skip = np.stack([_near(costs, len(rows), first, half) for costs in turns])
 
     def forward(self, start: Matrix | None = None) -> Matrix:
         """Cost of the best path to each cell, [rows, references, band]. `start`: costs of the row before, [references, band + 2]."""
         rows, count, width = self._distance.shape
-        paths = np.empty((rows, count, width), np.float32)
-        row = np.full((count, width + 2), BEYOND, np.float32)
-        begin, turned = np.empty((count, width), np.float32), np.empty((count, width), np.float32)
+        paths = np.empty((rows + 1, count, width + 2), np.float32)  # with a row before the first, and an edge to either side
+        paths[0], paths[1:, :, 0], paths[1:, :, -1] = BEYOND if start is None else start, BEYOND, BEYOND
+        turned = np.empty((count, width), np.float32)
         for i in range(rows):
+            before, now = paths[i], paths[i + 1, :, 1:-1]
             if i == 0 and start is None:
-                np.copyto(begin, BEYOND)
-                begin[:, self.half :] = self._turn * np.arange(width - self.half)
+                now[:] = BEYOND
+                now[:, self._half :] = self._turn * np.arange(width - self._half)
             else:
-                before = start if i == 0 and start is not None else row
-                np.add(before[:, 2:], self._stay[i], out=begin)
-                np.minimum(begin, before[:, 1:-1], out=begin)
-                np.add(before[:, :-2], self._skip[i], out=turned)
-                np.minimum(begin, turned, out=begin)
-            np.add(begin, self._distance[i], out=paths[i])
-            row[:, 1:-1] = paths[i]
-        return paths
+                np.add(before[:, 2:], self._stay[i], out=now)
+                np.minimum(now, before[:, 1:-1], out=now)
+                np.add(before[:, :-2], self._skip[:, i : i + width], out=turned)
+                np.minimum(now, turned, out=now)
+            np.add(now, self._distance[i], out=now)
+        return paths[1:, :, 1:-1]
 
     def backward(self) -> Matrix:
         """Cost of the best path from each cell of the first reference to any end, its own distance left out, [rows, band]."""
@@ -214,37 +233,36 @@ class _Warp:
             np.add(costs[i + 1], self._distance[i + 1, 0], out=after[1:-1])
             np.add(after[:-2], self._stay[i + 1], out=costs[i])
             np.minimum(costs[i], after[1:-1], out=costs[i])
-            np.add(after[2:-1], self._skip[i + 1, 0, 1:], out=skipped[:-1])
+            np.add(after[2:-1], self._skip[0, i + 2 : i + 1 + width], out=skipped[:-1])
             np.minimum(costs[i], skipped, out=costs[i])
         return costs
 
 
-def _distances(sound: Matrix, reference: Matrix, first: int, half: int) -> Matrix:
-    """Euclidean, [rows, 2 half + 1]; `BEYOND` off the reference's ends. Matrix products of some rows each, then their diagonals."""
+def _distances(sound: Matrix, reference: Matrix, first: int, half: int, found: Matrix) -> None:
+    """Into `found` [rows, 2 half + 1]: Euclidean; `BEYOND` off the reference's ends. Matrix products of some rows each, then their
+    diagonals."""
     rows = len(sound)
-    near = np.zeros((rows + 2 * half, reference.shape[1]), np.float32)
-    near_squares = np.full(rows + 2 * half, BEYOND * BEYOND, np.float32)
-    low, high = max(0, first - half), min(len(reference), first + rows + half)
-    if low < high:
-        part = slice(low - first + half, high - first + half)
-        near[part] = reference[low:high]
-        near_squares[part] = np.square(reference[low:high]).sum(axis=1)
+    near = _near(reference, rows, first, half)
+    near_squares = _near(np.square(reference).sum(axis=1), rows, first, half, float(BEYOND) ** 2)
     squares = np.square(sound).sum(axis=1)
-    found = np.empty((rows, 2 * half + 1), np.float32)
     for at in range(0, rows, ROWS_AT_ONCE):
         some = slice(at, min(rows, at + ROWS_AT_ONCE))
         window = slice(at, some.stop + 2 * half)
-        found[some] = _diagonals(near_squares[window] + squares[some, None] - 2 * (sound[some] @ near[window].T), half)
-    return np.asarray(np.sqrt(np.maximum(found, 0.0, out=found), out=found))
+        product = sound[some] @ near[window].T
+        product *= -2
+        product += near_squares[window]
+        product += squares[some, None]
+        band = np.maximum(_diagonals(product, half), 0.0, out=found[some])
+        np.sqrt(band, out=band)
 
 
-def _in_band(columns: Matrix, rows: int, first: int, half: int) -> Matrix:
-    """A value for each column, as cells of the band [rows, 2 half + 1]; off the ends the cells are `BEYOND` anyway."""
-    near = np.zeros(rows + 2 * half, np.float32)
+def _near(columns: Matrix, rows: int, first: int, half: int, beyond: float = 0.0) -> Matrix:
+    """What the band of `rows` rows from `first` on can reach of the reference's columns, [rows + 2 half, ...]."""
+    near = np.full((rows + 2 * half, *columns.shape[1:]), beyond, np.float32)
     low, high = max(0, first - half), min(len(columns), first + rows + half)
     if low < high:
         near[low - first + half : high - first + half] = columns[low:high]
-    return np.lib.stride_tricks.sliding_window_view(near, 2 * half + 1)[:rows]
+    return near
 
 
 def _diagonals(square: Matrix, half: int) -> Matrix:

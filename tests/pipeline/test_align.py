@@ -47,6 +47,39 @@ def test_when_a_place_of_the_reference_was_passed(note: int) -> None:
     assert crossing.doubt_s < 0.05
 
 
+def vowels(note_s: float, pitch_hz: float, size: float) -> np.ndarray:
+    """Ten vowels: harmonics of a voice's pitch under two formants, whose place its `size` moves."""
+    at = np.arange(round(10 * note_s * RATE)) / RATE
+    knots = (np.arange(10) + 0.5) * note_s
+    first = size * np.interp(at, knots, (300, 700, 500, 350, 650, 450, 750, 320, 600, 400))
+    second = size * np.interp(at, knots, (2200, 1200, 900, 1900, 1600, 2300, 1300, 800, 1900, 1400))
+    hertz = pitch_hz * (1 + 0.1 * np.sin(3 * at + size))
+    phase = 2 * np.pi * np.cumsum(hertz) / RATE
+    sound = np.zeros(len(at))
+    for k in range(1, int(7000 / pitch_hz)):
+        weight = 1 / (1 + ((k * hertz - first) / 90) ** 2) + 0.5 / (1 + ((k * hertz - second) / 120) ** 2) + 0.02
+        sound += weight * np.sin(k * phase)
+    return (0.1 * sound * (0.25 + 0.75 * np.sin(np.pi * (at / note_s % 1)) ** 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize(("pitch_hz", "size", "share"), [(210, 1.05, 0.73), (260, 1.15, 0.73), (320, 1.2, 0.55), (320, 1.2, 0.9)])
+def test_what_tells_voices_apart_does_not_lead_astray(pitch_hz: float, size: float, share: float) -> None:
+    high = vowels(0.27, pitch_hz, size)
+    found = align(mels(high[: round(len(high) * share)]), mels(vowels(0.2, 90, 0.95)))
+    assert found.time_s == pytest.approx(2.0 * share, abs=0.06)
+
+
+@pytest.mark.parametrize("long_rows", [1, 10_000])
+@pytest.mark.parametrize("share", [0.35, 0.57, 0.84])
+def test_a_rougher_look_for_the_tempo_finds_the_same_place(monkeypatch: pytest.MonkeyPatch, long_rows: int, share: float) -> None:
+    monkeypatch.setattr("realtime.pipeline.align.LONG_ROWS", long_rows)
+    sound = spoken(10, 0.45, timbre=0.6)
+    found = align(mels(sound[: round(len(sound) * share)]), mels(spoken(10, 0.35)))
+    assert found.time_s == pytest.approx(3.5 * share, abs=0.03)
+    crossing = found.crossing(0.35 * int(10 * share))
+    assert crossing is not None and crossing.at_s == pytest.approx(0.45 * int(10 * share), abs=0.03)
+
+
 def test_places_not_reached_or_long_past_are_not_told() -> None:
     long = spoken(10, 0.5)[: round(4.5 * RATE)]
     found = align(mels(long), mels(spoken(10, 0.5, timbre=0.5)))
