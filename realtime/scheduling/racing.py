@@ -11,6 +11,8 @@ Long because a lone run and a race turn into each other at every report, and mus
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from realtime.scheduling.actions import CancelJob, ChangeQuality, HandOver, Reason, Settle
 from realtime.scheduling.desk import Desk
 from realtime.scheduling.fleet import Worker
@@ -82,7 +84,8 @@ class Races:
         if run is job.leader:
             if job.challengers:
                 self._settle(job, run, now)
-            self._complete(job, now)
+            else:
+                self._complete(job, now)
         elif run.audio_s == 0:
             self._settle(job, run, now)  # everything was said already
         else:
@@ -149,9 +152,10 @@ class Races:
         rules, jobs = desk.settings.handover, desk.jobs_on(run)
         deadline = job.stream.deadline_of(job)
         doubt = surely_at(run, desk.rates, jobs) + rules.margin_s
+        late = surely_at(run, desk.rates, jobs, rules.patience_share)
         if now >= doubt:
             desk.fleet.suspect(run.worker_id, now)  # nobody else should begin there
-        found = self._successor(job, run.engine, now, is_overdue=now >= doubt)
+        found = self._successor(job, run.engine, now, is_overdue=now >= late)
         begin = start_at(deadline, found, desk.rates, rules) if found else deadline
         stall = stalled_at(run, desk.rates, jobs, rules, begin)
         if now >= stall and self._has_twin(job, run):
@@ -162,11 +166,12 @@ class Races:
                 self._leave(job, run, now)
                 return
             is_soon = deadline - now < desk.settings.urgent_s and len(job.stream.spec.chain) > 1
-            desk.timers.put(job.spec.id, now + LOOK_AGAIN_S if is_soon or stall <= now else min(stall, now + desk.settings.urgent_s))
+            again = now + LOOK_AGAIN_S if is_soon or stall <= now else min(stall, now + desk.settings.urgent_s)
+            desk.timers.put(job.spec.id, min(at for at in (again, late, doubt) if at > now))
         elif now < begin:
-            desk.timers.put(job.spec.id, min(at for at in (begin, stall, doubt) if at > now))
-        elif self._may_wait(job, run, found, deadline) and now < (likely := surely_at(run, desk.rates, jobs, rules.patience_share)):
-            desk.timers.put(job.spec.id, likely)
+            desk.timers.put(job.spec.id, min(at for at in (begin, stall, late, doubt) if at > now))
+        elif self._may_wait(job, run, found, deadline) and now < late:
+            desk.timers.put(job.spec.id, late)
         elif run.audio_s and now in (run.heard_of_at, job.settled_at):
             desk.timers.put(job.spec.id, now + SEND_FIRST_S)
         else:
@@ -244,11 +249,12 @@ class Races:
         self._desk.emit(CancelJob(job.spec.id, stream_id, run.worker_id, run.engine, Reason.STALL), "stall")
         self.lost(job, run, Reason.STALL, now)
 
-    def _has_better(self, job: JobRecord, challenger: Run) -> bool:
-        """True when another worker of a challenger's engine, not under suspicion itself, could challenge in its place."""
-        has_chance = job.lost.get(challenger.engine, 0) + 1 < self._desk.settings.handover.most_lost_runs
-        twin = self._desk.fleet.pick(challenger.engine, exclude=(challenger.worker_id,), is_rescue=True)
-        return has_chance and twin is not None and twin.suspected_at is None
+    def _better_twin(self, job: JobRecord, run: Run, now: float) -> Worker | None:
+        """Another worker of the run's engine, worth trying, that could race in its place."""
+        if job.lost.get(run.engine, 0) + 1 >= self._desk.settings.handover.most_lost_runs or not self._desk.is_open_to(job, run.engine):
+            return None
+        twin = self._desk.fleet.pick(run.engine, exclude=(run.worker_id,), is_rescue=True)
+        return twin if twin is not None and self._is_worth_trying(twin, now) else None
 
     def _race(self, job: JobRecord, worker: Worker, deadline: float, now: float) -> None:
         """Start the challenger."""
@@ -319,30 +325,50 @@ class Races:
             job.close_races += not view.keeps_up
             self._settle(job, leader if result is Verdict.LEADER else challenger, now)
             return
-        for run in [run for run in job.challengers if not run.is_sounding]:
-            sure = surely_at(run, desk.rates, desk.jobs_on(run)) + rules.margin_s
-            if view.must_decide and now >= sure and self._has_better(job, run):
-                self._leave(job, run, now)
+        times = [deadline - rules.commit_s]
+        for at, run, twin in list(self._replacements(job, deadline, now)):
+            if at <= now:
+                self._replace(job, run, twin, deadline, now)
                 return
-        again = self._go_further(job, deadline, now)
+            times.append(at)
+        again = self._go_further(job, deadline, view.is_hopeless, now)
         if again is not None:
-            times = [deadline - rules.commit_s, again]
-            times += [surely_at(run, desk.rates, desk.jobs_on(run)) + rules.margin_s for run in job.challengers if not run.is_sounding]
-            desk.timers.put(job.spec.id, min((at for at in times if now < at < NEVER), default=now + LOOK_AGAIN_S))
+            desk.timers.put(job.spec.id, min((at for at in (*times, again) if now < at < NEVER), default=now + LOOK_AGAIN_S))
+
+    @staticmethod
+    def _has_fresh(job: JobRecord, run: Run) -> bool:
+        """True for a run that has made something of its own since the race began, or is complete."""
+        return run.is_sounding if run in job.challengers else job.spoken_s > job.race_from_s or run.is_complete
+
+    def _replacements(self, job: JobRecord, deadline: float, now: float) -> Iterator[tuple[float, Run, Worker]]:
+        """Who of those who race without a sound must make room for which other worker of its engine, and when: once it is overdue, and the
+        other must start."""
+        desk, rules = self._desk, self._desk.settings.handover
+        for run in [run for run in reversed(job.runs) if not self._has_fresh(job, run)]:
+            overdue = surely_at(run, desk.rates, desk.jobs_on(run)) + rules.margin_s
+            if (twin := self._better_twin(job, run, max(now, overdue))) is not None:
+                yield max(overdue, start_at(deadline, twin, desk.rates, rules)), run, twin
+
+    def _replace(self, job: JobRecord, run: Run, twin: Worker, deadline: float, now: float) -> None:
+        """Let another worker of its engine race in a run's place."""
+        self._leave(job, run, now)
+        if job.state in (JobState.RUNNING, JobState.RACING) and job.run_of(run.engine) is None:
+            self._race(job, twin, deadline, now)
 
     def _is_hopeless(self, job: JobRecord, run: Run, deadline: float) -> bool:
         return is_hopeless(run, self._desk.rates, self._desk.jobs_on(run), job.remaining_s, deadline)
 
-    def _go_further(self, job: JobRecord, deadline: float, now: float) -> float | None:
+    def _go_further(self, job: JobRecord, deadline: float, is_hopeless: bool, now: float) -> float | None:
         """A handover during a handover: while nobody has sound, or only a little and then no more, further engines join the race, each as
         late as it may. When to look again; None if that was arranged."""
         desk, leader, rules = self._desk, job.leader, self._desk.settings.handover
         assert leader is not None
         fresh_s = {leader: job.spoken_s - job.race_from_s} | {run: run.audio_s for run in job.challengers}
-        sounding = [run for run in (leader, *job.challengers) if fresh_s[run] > 0 or run.is_complete]
+        useful = job.challengers if is_hopeless else job.runs  # the sound of a leader that will lose is none
+        sounding = [run for run in useful if fresh_s[run] > 0 or run.is_complete]
         if any(run.is_complete for run in sounding):
             return NEVER
-        doubts = [surely_at(run, desk.rates, desk.jobs_on(run)) + rules.margin_s for run in sounding]
+        doubts = [surely_at(run, desk.rates, desk.jobs_on(run), rules.patience_share) for run in sounding]
         if any(now < doubt for doubt in doubts):
             return min(doubt for doubt in doubts if now < doubt)
         found = self._successor(job, leader.engine, now)
@@ -376,8 +402,7 @@ class Races:
             if not run.is_complete:
                 desk.fleet.release(run.worker_id, job.spec.id, now)
                 desk.emit(CancelJob(job.spec.id, job.stream.spec.id, run.worker_id, run.engine, Reason.RACE_LOST), "race_lost")
-        if not (winner is leader and winner.is_complete):
-            self._after_settling(job, now)
+        self._after_settling(job, now)
 
     def _crown(self, job: JobRecord, winner: Run, reason: Reason, now: float) -> None:
         """A challenger is the job's run from here on, and its engine the stream's."""

@@ -1,0 +1,89 @@
+"""Nobody waits for a run that is probably ill until it is too late for everybody else."""
+
+from __future__ import annotations
+
+import pytest
+
+from realtime.scheduling import actions as act
+from realtime.scheduling.actions import Reason
+from realtime.scheduling.scheduler import Admitted
+
+
+@pytest.fixture
+def speaking(bench):  # type: ignore[no-untyped-def]
+    """`first` has given `lead_s` of a segment, all of it sent, and falls silent; `others` are (engine, name, first chunk)."""
+
+    def play(*others: tuple[str, str, float], lead_s: float = 1.0) -> str:
+        bench.worker("first", "first-0")
+        for engine, name, first in others:
+            bench.worker(engine, name, first=first)
+        assert isinstance(bench.open(), Admitted)
+        job: str = bench.submit(seconds=5.0)
+        bench.plan()
+        bench.now += 0.1
+        bench.sound(job, "first", lead_s, sent_s=lead_s)
+        return job
+
+    return play
+
+
+def asked(bench) -> list[str]:  # type: ignore[no-untyped-def]
+    """The workers of all handovers until now."""
+    return [a.worker_id for a in bench.said if isinstance(a, act.HandOver)]
+
+
+def test_a_job_is_over_when_its_leader_dies_beside_two_complete_challengers(bench, speaking) -> None:  # type: ignore[no-untyped-def]
+    job = speaking(("second", "second-0", 0.05), ("third", "third-0", 0.05))
+    bench.advance(0.96)
+    for engine in ("second", "third"):
+        bench.scheduler.progressed(job, engine, 4.0, bench.now)
+        bench.scheduler.finished(job, engine, 4.0, bench.now)
+    assert not [a for a in bench.plan() if isinstance(a, act.Settle)]
+    bench.scheduler.failed(job, "first", Reason.GARBAGE, bench.now)
+    assert [a.engine for a in bench.plan() if isinstance(a, act.Settle)] == ["second"]
+    assert not bench.scheduler._desk.jobs
+    assert bench.scheduler._desk.fleet.used("second") == bench.scheduler._desk.fleet.used("third") == 0
+
+
+def test_the_last_engine_is_helped_by_those_before_it_once_it_is_later_than_most_chunks(bench) -> None:  # type: ignore[no-untyped-def]
+    bench.worker("second")
+    bench.open(chain=("first", "second"))
+    job = bench.submit(seconds=5.0)
+    bench.plan()
+    bench.worker("first", first=0.3)
+    bench.now += 0.1
+    bench.sound(job, "second", 0.5, sent_s=0.5)  # the next chunk takes 0.15 s, 0.225 s at most
+    bench.advance(0.22)
+    assert asked(bench) == []
+    bench.advance(0.01)
+    assert asked(bench) == ["first-0"]
+
+
+def test_sound_of_a_leader_that_will_lose_keeps_nobody_from_being_asked(bench, speaking) -> None:  # type: ignore[no-untyped-def]
+    job = speaking(("second", "second-0", 0.3), ("third", "third-0", 0.05))
+    bench.advance(0.3)
+    bench.sound(job, "first", 1.06)
+    bench.advance(0.5)
+    assert asked(bench) == ["second-0"]
+    bench.sound(job, "first", 1.12)  # 60 ms in 300 ms, and again in 500 ms
+    bench.advance(0.16)
+    assert asked(bench) == ["second-0", "third-0"]
+
+
+def test_a_silent_leader_makes_room_for_its_twin_while_that_can_be_in_time(bench, speaking) -> None:  # type: ignore[no-untyped-def]
+    job = speaking(("second", "second-0", 0.05), ("first", "first-1", 0.05))
+    bench.advance(0.96)
+    assert asked(bench) == ["second-0", "first-1"]
+    left = [a for a in bench.said if isinstance(a, act.CancelJob)]
+    assert [(a.worker_id, a.reason) for a in left] == [("first-0", Reason.STALL)]
+    bench.sound(job, "first", 0.5)
+    (settled,) = [a for a in bench.advance(0.15) if isinstance(a, act.Settle) and a.worker_id == "first-1"]
+    assert settled.engine == "first"
+
+
+def test_a_suspect_of_long_ago_is_tried_in_place_of_a_challenger_that_is_overdue(bench, speaking) -> None:  # type: ignore[no-untyped-def]
+    bench.worker("second", "second-1", first=0.05)
+    bench.scheduler.worker_silent("second-1", bench.now)
+    speaking(("second", "second-0", 0.05))
+    bench.advance(1.2)
+    assert asked(bench) == ["second-0", "second-1"]
