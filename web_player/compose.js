@@ -6,6 +6,8 @@ import { t, uiLanguage } from './i18n.js';
 import { byId } from './view.js';
 
 /**
+ * `begin` stops, before it waits for anything, what was being said, and thereby silences whoever was writing it.
+ *
  * @typedef {{ begin: (question: string) => Promise<boolean>, write: (text: string) => void, end: () => void, isWriting: () => boolean }} Writer
  */
 
@@ -85,9 +87,10 @@ export class Compose {
   /** @param {import('./chatbot.js').Topic} topic */
   async _answer(topic) {
     this.silence();
+    const beginning = this._writer.begin(topic.question[uiLanguage() === 'zh' ? 1 : 0]);
     const bot = new AbortController();
     this._bot = bot;
-    if (!(await this._writer.begin(topic.question[uiLanguage() === 'zh' ? 1 : 0]))) return;
+    if (!(await beginning)) return;
     const isWhole = await writePaced(tokens(topic.answer), this._pace, (token) => this._writer.write(token), bot.signal);
     if (isWhole) this._writer.end();
   }
@@ -96,8 +99,9 @@ export class Compose {
     if (!this._live.checked) return;
     if (this._sent === null) {
       if (!this._text.value.trim()) return;
+      const beginning = this._writer.begin('');
       this._sent = '';
-      if (!(await this._writer.begin(''))) this._sent = null;
+      if (!(await beginning)) this._sent = null;
       this.draw();
     }
     if (this._sent !== null && this._writer.isWriting()) this._handOn(this._text.value);

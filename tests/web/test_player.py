@@ -37,8 +37,8 @@ def is_played_whole(heard: NDArray[np.float32], sent: NDArray[np.float32]) -> bo
     return begin >= 0 and bool(np.array_equal(heard[begin : begin + len(sent)], sent)) and not heard[begin + len(sent) :].any()
 
 
-def heard_text(listener: Any) -> str:
-    return str(listener.ask("[...document.querySelectorAll('.captions .heard')].map(e => e.textContent).join('')"))
+def heard_text(listener: Any, within: str = ".captions") -> str:
+    return str(listener.ask(f"[...document.querySelectorAll('{within} .heard')].map(e => e.textContent).join('')"))
 
 
 def with_attempts(attempt: Callable[[], bool], why: Callable[[], str]) -> None:
@@ -208,6 +208,23 @@ def test_the_chatbot_is_heard_before_it_has_finished_writing(service: Any, open_
     stopped = listener.text(".captions .text")
     listener.poll(lambda: listener.page.is_disabled("#stop"))
     assert listener.text(".captions .text") == stopped
+    assert listener.problems == []
+
+
+def test_who_interrupts_an_answer_is_heard_with_all_that_he_asks_or_types(service: Any, open_page: Any) -> None:
+    listener = open_page(service.url)
+    for topic in ("bank", "travel"):
+        listener.page.click(f"[data-topic={topic}]")
+        listener.poll(lambda: listener.text(".captions article:last-child .text"), lambda text: len(text) > 20)
+        listener.poll(lambda: not listener.page.is_disabled("#stop"))
+    assert listener.text(".captions article:last-child .text").startswith("Lisbon")
+    listener.page.click("#tab-write")
+    listener.page.check("#live")
+    listener.page.focus("#text")
+    listener.page.keyboard.type("Wait, please.")
+    listener.page.keyboard.press("Control+Enter")
+    listener.wait_over()
+    assert heard_text(listener, ".captions article:last-child") == "Wait, please."
     assert listener.problems == []
 
 
