@@ -62,8 +62,8 @@ class WaitingRoom:
         in_time = free + max(0, int(ending - SURELY * ending**0.5))
         worker = desk.fleet.any_of(engines[0])
         assert worker is not None, "an engine that makes sound has a worker"
-        # half way from the line's own rule to a whole segment: others come before the newcomer has its turn (by the rule itself 0.5 % of the
-        # admitted were interrupted at 3x, with a whole segment twice as many were refused at 2x)
+        # half way from the line's own rule to a whole segment: others come before the newcomer has its turn (by the rule itself 0.5 % of
+        # the admitted were interrupted at 3x, with a whole segment twice as many were refused at 2x)
         takes_s = (1 + min(1.0, desk.rates.rtf(worker.card.id, next(iter(worker.card.rates))))) / 2 * segment_s
         lacking = 1 - in_time + self._ahead_of(engines[0], now + first_audio_s + takes_s, in_time)
         return lacking / per_s if lacking > 0 and per_s > 0 else float(lacking > 0)
