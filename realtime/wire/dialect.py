@@ -6,12 +6,14 @@ is the session's. To add one: a file in `dialects/`, a line in `dialects/__init_
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from realtime.errors import ClientError, Draining, Overloaded, RealtimeError
-from realtime.wire.events import Event
+from realtime.errors import ClientError, Draining, Overloaded, ProtocolViolation, RealtimeError
+from realtime.wire.events import Event, Limits
+from realtime.wire.reading import quoted
 
 Message = str | bytes
 """One WebSocket message: text frames are `str`, binary frames `bytes`."""
@@ -52,6 +54,20 @@ class Dialect(Protocol):
     def encode(self, event: Event) -> Message | None:
         """The message that says `event`; None where this dialect has no word for it."""
         ...
+
+
+def json_map(message: Message, what: str = "message") -> dict[str, Any]:
+    """A JSON object of another service's protocol, whose `what` it is. Raises `ProtocolViolation` for anything else, or too much of it."""
+    limit = Limits().max_message_bytes
+    if len(message) > limit:
+        raise ProtocolViolation(f"a {what} of {len(message)} {'characters' if isinstance(message, str) else 'bytes'}, the limit is {limit}")
+    try:
+        data = json.loads(message)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolViolation(f"malformed {what}: {str(error)[:200]}") from None
+    if type(data) is not dict:
+        raise ProtocolViolation(f"the {what} must be a map, not {quoted(data)}")
+    return data
 
 
 def close_code(error: RealtimeError) -> int:

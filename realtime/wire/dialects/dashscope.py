@@ -14,8 +14,8 @@ from typing import Any
 
 from realtime.errors import BadOption, ProtocolViolation
 from realtime.types import AudioFormat, Codec, UtteranceId, nearest_speed
-from realtime.wire.dialect import POLICY_VIOLATION, Close, Message, cut_reason
-from realtime.wire.events import AppendText, Audio, Cancel, Cancelled, Done, End, Error, Event, Flush, Limits, Open, Opened, SegmentStarted
+from realtime.wire.dialect import POLICY_VIOLATION, Close, Message, cut_reason, json_map
+from realtime.wire.events import AppendText, Audio, Cancel, Cancelled, Done, End, Error, Event, Flush, Open, Opened, SegmentStarted
 from realtime.wire.reading import NOT_PROSE, quoted
 
 CODECS = {"pcm": Codec.PCM_S16LE, "wav": Codec.WAV, "mp3": Codec.MP3, "opus": Codec.OGG_OPUS}
@@ -50,12 +50,7 @@ class DashScope:
         """One control message as events. Raises `ProtocolViolation` or `BadOption`."""
         if not isinstance(message, str):
             raise ProtocolViolation("a binary frame, but control messages are JSON text")
-        if len(message) > Limits().max_message_bytes:
-            raise ProtocolViolation(f"a message of {len(message)} characters, the limit is {Limits().max_message_bytes}")
-        try:
-            data = json.loads(message)
-        except (ValueError, RecursionError) as error:
-            raise ProtocolViolation(f"malformed message: {str(error)[:200]}") from None
+        data = json_map(message)
         header, payload = _map(data, "header"), _map(data, "payload")
         task_id = header.get("task_id")
         if type(task_id) is not str or not 0 < len(task_id) <= MAX_TASK_ID_CHARS:
@@ -162,9 +157,9 @@ class DashScope:
         return _event(task.task_id if task is not None else "", "task-failed", {}, **header)
 
 
-def _map(data: Any, name: str) -> dict[str, Any]:
+def _map(data: dict[str, Any], name: str) -> dict[str, Any]:
     """A part of a message that must be a map; absent means empty."""
-    part = data.get(name, {}) if type(data) is dict else None
+    part = data.get(name, {})
     if type(part) is not dict:
         raise ProtocolViolation(f"{name} must be a map, not {quoted(part)}")
     return part

@@ -22,8 +22,8 @@ from typing import Any
 from realtime.errors import BadOption, ProtocolViolation
 from realtime.types import AudioFormat, Codec, UtteranceId, nearest_speed
 from realtime.wire.alignment import Alignment
-from realtime.wire.dialect import POLICY_VIOLATION, Close, Message, cut_reason
-from realtime.wire.events import AppendText, Audio, Cancelled, Done, End, Error, Event, Flush, Limits, Open, SegmentStarted
+from realtime.wire.dialect import POLICY_VIOLATION, Close, Message, cut_reason, json_map
+from realtime.wire.events import AppendText, Audio, Cancelled, Done, End, Error, Event, Flush, Open, SegmentStarted
 from realtime.wire.reading import NOT_PROSE, quoted
 from realtime.wire.rules import LANGUAGE_PATTERN
 
@@ -93,7 +93,6 @@ class _ElevenLabs(ABC):
         self.closing: Close | None = None
         self._is_synced = query.get("sync_alignment", "false").lower() == "true"
         self._is_automatic = query.get("auto_mode", "false").lower() == "true"
-        self._max_bytes = Limits().max_message_bytes
         self._contexts: dict[UtteranceId, _Context] = {}
         self._opened = 0
         self._flushes = 0
@@ -104,14 +103,7 @@ class _ElevenLabs(ABC):
         """One of their messages as any number of events. Raises `ProtocolViolation` for what is none."""
         if not isinstance(message, str):
             raise ProtocolViolation("a binary frame, but messages of this protocol are JSON text")
-        if len(message) > self._max_bytes:
-            raise ProtocolViolation(f"a message of {len(message)} characters, the limit is {self._max_bytes}")
-        try:
-            data = json.loads(message)
-        except (ValueError, RecursionError) as error:
-            raise ProtocolViolation(f"malformed message: {str(error)[:200]}") from None
-        if type(data) is not dict:
-            raise ProtocolViolation(f"a message must be a map, not {quoted(data)}")
+        data = json_map(message)
         text = data.get("text")
         if text is not None and type(text) is not str:
             raise ProtocolViolation(f"text must be a string, not {quoted(text)}")

@@ -13,10 +13,10 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any
 
-from realtime.errors import BadText, ClientError, ProtocolViolation, RealtimeError
+from realtime.errors import BadText, ClientError, RealtimeError
 from realtime.types import Codec
 from realtime.wire.alignment import Alignment, TimedCharacter
-from realtime.wire.dialect import Close, Message
+from realtime.wire.dialect import Close, Message, json_map
 from realtime.wire.dialects.elevenlabs import ERROR_NAMES, opening, speed_of
 from realtime.wire.events import AppendText, Audio, Done, End, Event, Limits, SegmentStarted
 from realtime.wire.reading import NOT_PROSE, quoted
@@ -60,14 +60,7 @@ class ElevenLabsSpeech:
 
     def decode(self, message: Message) -> Sequence[Event]:
         """The request body as an utterance. Raises `ProtocolViolation` or `BadText`."""
-        if len(message) > Limits().max_message_bytes:
-            raise ProtocolViolation(f"a body of {len(message)} bytes, the limit is {Limits().max_message_bytes}")
-        try:
-            data = json.loads(message)
-        except (ValueError, RecursionError) as error:
-            raise ProtocolViolation(f"malformed body: {str(error)[:200]}") from None
-        if type(data) is not dict:
-            raise ProtocolViolation(f"the body must be a map, not {quoted(data)}")
+        data = json_map(message, "body")
         text, before = data.get("text"), data.get("previous_text")
         if type(text) is not str:
             raise BadText(f"text must be a string, not {quoted(text)}")

@@ -11,10 +11,10 @@ from binascii import b2a_base64
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from realtime.errors import BadOption, BadText, ClientError, ProtocolViolation, RealtimeError
+from realtime.errors import BadOption, BadText, ClientError, RealtimeError
 from realtime.types import AudioFormat, Codec, nearest_speed
-from realtime.wire.dialect import Close, Message
-from realtime.wire.events import AppendText, Audio, Done, End, Event, Limits, Open
+from realtime.wire.dialect import Close, Message, json_map
+from realtime.wire.events import AppendText, Audio, Done, End, Event, Open
 from realtime.wire.reading import NOT_PROSE, quoted
 
 UTTERANCE = "speech"
@@ -48,14 +48,7 @@ class OpenAISpeech:
 
     def decode(self, message: Message) -> Sequence[Event]:
         """The request body as an utterance. Raises `ProtocolViolation`, `BadText` or `BadOption`."""
-        if len(message) > Limits().max_message_bytes:
-            raise ProtocolViolation(f"a body of {len(message)} bytes, the limit is {Limits().max_message_bytes}")
-        try:
-            data = json.loads(message)
-        except (ValueError, RecursionError) as error:
-            raise ProtocolViolation(f"malformed body: {str(error)[:200]}") from None
-        if type(data) is not dict:
-            raise ProtocolViolation(f"the body must be a map, not {quoted(data)}")
+        data = json_map(message, "body")
         text = self._text(data)
         format, self.content_type = _format(data)
         self._is_sse = _is_sse(data)
