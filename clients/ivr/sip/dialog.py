@@ -61,18 +61,7 @@ def take_answer(dialog: Dialog, response: SipResponse) -> None:
 
 def ack_error(invite: SipRequest, response: SipResponse) -> SipRequest:
     """The ACK of an error: same branch, the response's To (RFC 3261, 17.1.1.3)."""
-    ack = SipRequest(method="ACK", uri=invite.uri)
-    ack.headers.append("Via", invite.headers.get("via")[0])
-    for name in ("From", "Call-ID"):
-        ack.headers.set_single(name, invite.headers.get_first(name) or "")
-    ack.headers.set_single("To", response.headers.get_first("to") or "")
-    number = invite.cseq
-    assert number is not None  # we wrote it
-    ack.headers.set_single("CSeq", stringify_cseq(CSeq(number.seq, "ACK")))
-    ack.headers.set_single("Max-Forwards", "70")
-    for route in invite.headers.get("route"):
-        ack.headers.append("Route", route)
-    return ack
+    return _of_invite("ACK", invite, response.headers.get_first("to"))
 
 
 def ack_success(dialog: Dialog, sequence: int, local: Address) -> SipRequest:
@@ -88,17 +77,23 @@ def ack_success(dialog: Dialog, sequence: int, local: Address) -> SipRequest:
 
 def cancel_of(invite: SipRequest) -> SipRequest:
     """The CANCEL of an INVITE: same branch, same numbers (RFC 3261, 9.1)."""
-    cancel = SipRequest(method="CANCEL", uri=invite.uri)
-    cancel.headers.append("Via", invite.headers.get("via")[0])
-    for name in ("From", "To", "Call-ID"):
-        cancel.headers.set_single(name, invite.headers.get_first(name) or "")
+    return _of_invite("CANCEL", invite, invite.headers.get_first("to"))
+
+
+def _of_invite(method: str, invite: SipRequest, to: str | None) -> SipRequest:
+    """A request that belongs to an INVITE's own transaction."""
+    request = SipRequest(method=method, uri=invite.uri)
+    request.headers.append("Via", invite.headers.get("via")[0])
+    for name in ("From", "Call-ID"):
+        request.headers.set_single(name, invite.headers.get_first(name) or "")
+    request.headers.set_single("To", to or "")
     number = invite.cseq
     assert number is not None  # we wrote it
-    cancel.headers.set_single("CSeq", stringify_cseq(CSeq(number.seq, "CANCEL")))
-    cancel.headers.set_single("Max-Forwards", "70")
+    request.headers.set_single("CSeq", stringify_cseq(CSeq(number.seq, method)))
+    request.headers.set_single("Max-Forwards", "70")
     for route in invite.headers.get("route"):
-        cancel.headers.append("Route", route)
-    return cancel
+        request.headers.append("Route", route)
+    return request
 
 
 def next_hop(dialog: Dialog, peer: Address, *, trusts_contact: bool) -> Address:
