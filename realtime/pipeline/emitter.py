@@ -2,6 +2,9 @@
 
 The emitter is asked, it never waits. It takes sound from the first run only, keeps the tail of an unfinished one back so that a
 handover finds something to fade, and leaves the lead to its caller.
+
+Of an engine that tells no word times it keeps more back while the listener has plenty: a resume point found by ear is sure at a word's
+beginning, and `HELD_BY_EAR_S` of sound has one. What is held is unsent, not lost: it goes out as the lead sinks to `LEAST_LEAD_S`.
 """
 
 from __future__ import annotations
@@ -12,11 +15,16 @@ from realtime.audio.codecs import EncodedFrame, make_encoder
 from realtime.audio.splice import EDGE_MS
 from realtime.pipeline.attempt import Voicing
 from realtime.pipeline.outputs import AudioOut, FlushedOut, Output, SegmentOut, SwitchOut, Word
+from realtime.pipeline.resume import MOST_GIVEN_UP_S
 from realtime.pipeline.segment_run import SegmentRun
 from realtime.types import AudioFormat, EngineName
 
 # The tail of an unfinished segment that is not sent, so that a join can be placed and faded in it (architecture section 3).
 HOLD_BACK_MS = 80
+# Held beyond that where the place would have to be found by ear: as much as a handover looks through.
+HELD_BY_EAR_S = MOST_GIVEN_UP_S
+# What the listener has first: the fallback's first sound and a network's worst second fit in (guess; players hold 0.1 to 0.5 s).
+LEAST_LEAD_S = 1.0
 # Largest and smallest frame: 100 ms keeps the cost per stream low, 20 ms is what telephony and Opus use.
 FRAME_MS = 100
 MIN_FRAME_MS = 20
@@ -50,6 +58,7 @@ class Emitter:
         self._speaker: EngineName = ""
         self._reported_words = 0
         self._is_finished = False
+        self._lead_s = 0.0
         self._sent_runs: deque[tuple[int, int, SegmentRun]] = deque(maxlen=REMEMBERED_RUNS)
 
     def add(self, run: SegmentRun) -> None:
@@ -87,9 +96,18 @@ class Emitter:
                 break
         return total
 
-    def next(self, room: int) -> Output | None:
+    @property
+    def due_in_s(self) -> float | None:
+        """When more of what is held for the ear's sake must go out, counted from the last `next`; None if nothing is."""
+        run, due_in_s = self.head, self._lead_s - LEAST_LEAD_S + self._frame / self.rate
+        is_held = run is not None and self._is_by_ear(run) and len(run.buffer) - self._hold >= self._min_frame
+        return due_in_s if is_held and due_in_s > 0 else None
+
+    def next(self, room: int, lead_s: float = 0.0) -> Output | None:
         """The next thing to send, or None if there is nothing. Up to `room` samples of sound are made ready at once, at least a frame
-        unless it is 0; of a codec proper one frame, since packets take up to 0.2 ms each and other streams wait meanwhile."""
+        unless it is 0; of a codec proper one frame, since packets take up to 0.2 ms each and other streams wait meanwhile. `lead_s`: what
+        the listener has and did not hear yet."""
+        self._lead_s = lead_s
         if not self._queue:
             self._fill(room)
         return self._queue.popleft() if self._queue else None
@@ -143,7 +161,14 @@ class Emitter:
             ready = run.takeable - self._fade  # whoever wins, the old voice sounds up to there, and needs no more for the join
         else:
             ready = min(len(run.buffer) - self._hold, run.takeable)
+        if self._is_by_ear(run):
+            wanted = round((LEAST_LEAD_S - self._lead_s) * self.rate)
+            ready = min(ready, max(len(run.buffer) - round(HELD_BY_EAR_S * self.rate), wanted if wanted >= self._frame else 0))
         return ready if ready >= self._min_frame else 0
+
+    def _is_by_ear(self, run: SegmentRun) -> bool:
+        """Its resume point is not settled, and would have to be looked for in the sound."""
+        return not run.is_complete and run.resume is None and run.reference is not None and run.buffer.ear is not None
 
     def _emit(self, run: SegmentRun, ready: int) -> None:
         taken = run.buffer.taken

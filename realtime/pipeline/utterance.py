@@ -215,7 +215,8 @@ class Utterance:
         self._release_due()
         if self._notices:
             return self._notices.popleft()
-        output = self._emitter.next(self._find_room(self._clock.now()))
+        now = self._clock.now()
+        output = self._emitter.next(self._find_room(now), self._dispatcher.lead_s(self, now))
         self._balance_input()
         if output is None and self.state is State.ENDING and not self._emitter.runs:
             self._emitter.finish()
@@ -232,6 +233,8 @@ class Utterance:
             times.append(due)
         if self._room_at_s is not None and self._emitter.runs:
             times.append(self._room_at_s)
+        if (due_in_s := self._emitter.due_in_s) is not None:
+            times.append(self._clock.now() + max(due_in_s, WAKE_EVERY_S))
         self._wake = anyio.Event()
         await self._clock.wait(self._wake, min(times, default=None))
         self._end_if_idle()

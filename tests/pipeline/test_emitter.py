@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from realtime.audio.codecs import CODECS
-from realtime.pipeline.emitter import Emitter
+from realtime.engines.base import Chunk
+from realtime.pipeline.attempt import Attempt, ResumePoint
+from realtime.pipeline.emitter import HELD_BY_EAR_S, HOLD_BACK_MS, LEAST_LEAD_S, Emitter
 from realtime.pipeline.outputs import AudioOut
 from realtime.pipeline.segment_run import SegmentRun
-from realtime.types import AudioFormat, Codec, Segment, Span
+from realtime.types import AudioFormat, Codec, Segment, Span, SpokenText
 
 RATE = 24000
 
@@ -30,3 +32,70 @@ def test_a_whole_run_leaves_without_waiting_for_more(codec: Codec) -> None:
     sound = [output for output in outputs if isinstance(output, AudioOut)]
     assert sum(output.samples for output in sound) == RATE
     assert [output.sequence for output in sound] == [sum(len(o.frames) for o in sound[:k]) for k in range(len(sound))]
+
+
+def growing(seconds: float, is_by_ear: bool = True) -> tuple[Emitter, SegmentRun]:
+    """A segment of which so much has come, of an engine that tells no words; with or without something to align it with."""
+    emitter = Emitter(AudioFormat(Codec.PCM_F32LE, RATE))
+    run = SegmentRun(Segment(0, Span(0, 2), "你好"), RATE)
+    if is_by_ear:
+        run.follow()
+        run.reference = np.zeros((300, 40), np.float32)
+    attempt = Attempt("j#1", "quiet", "v", "w", "", SpokenText.verbatim("你好"))
+    run.begin(attempt)
+    run.receive(attempt, Chunk("j#1", np.zeros(round(seconds * RATE), np.float32), RATE))
+    emitter.add(run)
+    return emitter, run
+
+
+def drain(emitter: Emitter, lead_s: float) -> float:
+    """Take all that goes out at a lead that grows by what went out; returns the lead then."""
+    while (output := emitter.next(RATE // 2, lead_s)) is not None:
+        lead_s += output.samples / RATE if isinstance(output, AudioOut) else 0.0
+    return lead_s
+
+
+def held_s(run: SegmentRun) -> float:
+    return len(run.buffer) / RATE
+
+
+def test_a_listener_with_plenty_leaves_more_sound_for_the_ear() -> None:
+    emitter, run = growing(3.0)
+    assert drain(emitter, 0.0) == pytest.approx(3.0 - HELD_BY_EAR_S)
+    assert held_s(run) == pytest.approx(HELD_BY_EAR_S)
+
+
+@pytest.mark.parametrize("lead_s", [0.0, 0.2])
+def test_a_listener_with_little_gets_all_but_the_tail(lead_s: float) -> None:
+    emitter, run = growing(0.5)
+    drain(emitter, lead_s)
+    assert held_s(run) == pytest.approx(HOLD_BACK_MS / 1000)
+    assert emitter.due_in_s is None
+
+
+def test_what_is_held_for_the_ear_goes_out_as_the_lead_sinks() -> None:
+    emitter, run = growing(3.0)
+    lead_s = drain(emitter, 0.0)
+    least_s = lead_s
+    while emitter.due_in_s is not None:
+        lead_s = drain(emitter, lead_s - emitter.due_in_s - 1e-6)
+        least_s = min(least_s, lead_s)
+    assert held_s(run) == pytest.approx(HOLD_BACK_MS / 1000, abs=0.02)
+    assert least_s >= LEAST_LEAD_S - 0.1
+
+
+def test_only_an_ear_needs_more_than_the_tail() -> None:
+    for emitter, run in (growing(3.0, is_by_ear=False), growing(3.0)):
+        if run.buffer.ear is not None:
+            run.stand_by(Attempt("j#2", "b", "v", "w", "", SpokenText.verbatim("你好")), ResumePoint(1, round(2.9 * RATE)))
+        drain(emitter, 5.0)
+        assert held_s(run) <= 0.1 + 1e-6
+        assert emitter.due_in_s is None
+
+
+def test_a_whole_segment_is_not_held() -> None:
+    emitter, run = growing(3.0)
+    assert run.live is not None
+    run.finish(run.live)
+    drain(emitter, 5.0)
+    assert not emitter.runs and held_s(run) == 0.0
