@@ -18,6 +18,7 @@ Samples = npt.NDArray[np.float32]
 
 CHUNK_MISSING = "a chunk is missing"
 END_MISSING = "its last chunk is missing"
+NOISE = "noise"
 # Samples at a sound's end, where nothing follows to wait for: too few for other faults, enough for noise (guess); fewer are muted
 # where they leap.
 NOISE_FROM = 32
@@ -43,7 +44,10 @@ class Watchdog:
         if len(self._waiting) == 1:
             return self._pass_on(is_garbage(chunk.samples)) if len(chunk.samples) >= JUDGED_FROM else []
         together = np.concatenate([waiting.samples for waiting in self._waiting])
-        return self._pass_on(is_garbage(together)) if len(together) >= JUDGED_FROM else []
+        if len(together) < JUDGED_FROM:
+            return []
+        # a quiet end of speech may hide a burst of noise behind it: each is listened to by itself as well
+        return self._pass_on(is_garbage(together) or next((NOISE for waiting in self._waiting if self._is_noise(waiting.samples)), None))
 
     def finish(self, samples: int) -> list[Chunk]:
         """The engine says that it gave so many samples in all."""
@@ -55,7 +59,11 @@ class Watchdog:
         if len(last) < NOISE_FROM and self._leaps(last):  # a millisecond that can't be judged: the sound ends before it
             self._waiting = [replace(chunk, samples=np.zeros_like(chunk.samples)) for chunk in self._waiting]
             return self._pass_on(None)
-        return self._pass_on(is_garbage(last) or ("noise" if len(last) >= NOISE_FROM and is_noise(last) else None))
+        return self._pass_on(is_garbage(last) or (NOISE if self._is_noise(last) else None))
+
+    @staticmethod
+    def _is_noise(samples: Samples) -> bool:
+        return len(samples) >= NOISE_FROM and is_noise(samples)
 
     def _leaps(self, last: Samples) -> bool:
         """Whether a few last samples move further from one to the next than any of the sound before them."""

@@ -19,12 +19,11 @@ from realtime.scheduling.fleet import Worker
 from realtime.scheduling.handover import RaceView, Verdict, is_hopeless, keeps_up, stalled_at, start_at, surely_at, verdict
 from realtime.scheduling.ladder import choose
 from realtime.scheduling.streams import HELD_BACK_S, JobEvent, JobRecord, JobState, Run
+from realtime.scheduling.successors import Successors
 from realtime.scheduling.waiting import WaitingRoom
-from realtime.types import EngineName
 
 MOST_REFUSALS = 8  # per segment: workers that could not even begin it, until that counts as a loss
 NEVER = float("inf")
-FORGIVEN_S = 1.0  # after so long a suspect may be tried in place of a run that is overdue itself (guess: three heartbeats' silence)
 SEND_FIRST_S = 0.001  # what has just come goes out before a race holds back the word that is not whole
 LOOK_AGAIN_S = 0.05  # when nothing can be done now: no worker free, no engine left (one engine step)
 
@@ -35,6 +34,7 @@ class Races:
     def __init__(self, desk: Desk, room: WaitingRoom) -> None:
         self._desk = desk
         self._room = room
+        self._successors = Successors(desk, room)
 
     def review(self, job: JobRecord, now: float) -> None:
         """Look at a running segment: start, continue or settle a handover, and set its timer."""
@@ -155,10 +155,10 @@ class Races:
         late = surely_at(run, desk.rates, jobs, rules.patience_share)
         if now >= doubt:
             desk.fleet.suspect(run.worker_id, now)  # nobody else should begin there
-        found = self._successor(job, run.engine, now, is_overdue=now >= late)
+        found = self._successors.after(job, run.engine, now, is_overdue=now >= late)
         begin = start_at(deadline, found, desk.rates, rules) if found else deadline
         stall = stalled_at(run, desk.rates, jobs, rules, begin)
-        if now >= stall and self._has_twin(job, run):
+        if now >= stall and self._successors.has_twin(job, run):
             self._leave(job, run, now)
         elif found is None:
             twin = desk.fleet.pick(run.engine, exclude=(run.worker_id,), is_rescue=True)
@@ -191,70 +191,15 @@ class Races:
         desk, rules = self._desk, self._desk.settings.handover
         has_chance = job.lost.get(run.engine, 0) + 1 < rules.most_lost_runs
         is_overdue = now >= surely_at(run, desk.rates, desk.jobs_on(run)) + rules.margin_s
-        return has_chance and is_overdue and self._is_worth_trying(twin, now) and now >= start_at(deadline, twin, desk.rates, rules)
-
-    def _successor(self, job: JobRecord, engine: EngineName, now: float, is_overdue: bool = True) -> Worker | None:
-        """Who takes over after `engine`; where that one would be late, rather one of an engine that failed at the job, but only once."""
-        rules, deadline = self._desk.settings.handover, job.stream.deadline_of(job)
-        found = self._untried(job, engine, is_overdue)
-        begin = start_at(deadline, found, self._desk.rates, rules) if found else deadline
-        if found is not None and now <= begin:
-            return found
-        again = [
-            worker for worker in self._second_choices(job) if found is None or start_at(deadline, worker, self._desk.rates, rules) > begin
-        ]
-        return max(again, key=lambda worker: start_at(deadline, worker, self._desk.rates, rules), default=found)
-
-    def _second_choices(self, job: JobRecord) -> list[Worker]:
-        """Workers of the engines that failed once at the job, other than those it failed on."""
-        desk, busy = self._desk, {run.engine for run in job.runs}
-        engines = [engine for engine in job.second_chance if engine not in busy and desk.breaker(engine).is_closed]
-        picked = [desk.fleet.pick(engine, exclude=(job.second_chance[engine],), is_rescue=True) for engine in engines]
-        return [worker for worker in picked if worker is not None and worker.suspected_at is None]
-
-    def _untried(self, job: JobRecord, engine: EngineName, is_overdue: bool) -> Worker | None:
-        """A free worker of the first engine after `engine` in the chain that may have the job; for one that is overdue, or will be late,
-        also of those before it, who are not asked for help just because time is short. Workers under suspicion only if there is no other;
-        next to an overdue run the one that must start first, lest it be too late when the others fail as well."""
-        desk, chain, leader = self._desk, job.stream.spec.chain, job.leader
-        place, deadline = chain.index(engine), job.stream.deadline_of(job)
-        if leader is not None and not is_overdue:
-            is_overdue = not keeps_up(leader, desk.rates, desk.jobs_on(leader), deadline)
-        engines = (*chain[place + 1 :], *(chain[:place] if is_overdue else ()))
-        busy = {run.engine for run in job.runs}
-        found = [w for other in engines if other not in busy and (w := self._room.stand_in(job, other)) is not None]
-        trusted = [worker for worker in found if worker.suspected_at is None] or found
-        if leader is not None and self._is_in_doubt(leader):
-            return min(trusted, key=lambda worker: start_at(deadline, worker, desk.rates, desk.settings.handover), default=None)
-        return trusted[0] if trusted else None
-
-    @staticmethod
-    def _is_worth_trying(twin: Worker, now: float) -> bool:
-        """Not under suspicion, or not lately: an idle worker has no way to show that it is well again."""
-        return twin.suspected_at is None or now - twin.suspected_at > FORGIVEN_S
-
-    def _is_in_doubt(self, run: Run) -> bool:
-        """A run on a worker that was late, or does not answer."""
-        worker = self._desk.fleet.get(run.worker_id)
-        return worker is None or worker.suspected_at is not None
-
-    def _has_twin(self, job: JobRecord, run: Run) -> bool:
-        """True when another worker of the same engine could take over from a run that stalled, in the same voice."""
-        has_chance = job.lost.get(run.engine, 0) + 1 < self._desk.settings.handover.most_lost_runs
-        return has_chance and self._desk.fleet.pick(run.engine, exclude=(run.worker_id,)) is not None
+        return (
+            has_chance and is_overdue and self._successors.is_worth_trying(twin, now) and now >= start_at(deadline, twin, desk.rates, rules)
+        )
 
     def _leave(self, job: JobRecord, run: Run, now: float) -> None:
         """Give a run up for its silence."""
         stream_id = job.stream.spec.id
         self._desk.emit(CancelJob(job.spec.id, stream_id, run.worker_id, run.engine, Reason.STALL), "stall")
         self.lost(job, run, Reason.STALL, now)
-
-    def _better_twin(self, job: JobRecord, run: Run, now: float) -> Worker | None:
-        """Another worker of the run's engine, worth trying, that could race in its place."""
-        if job.lost.get(run.engine, 0) + 1 >= self._desk.settings.handover.most_lost_runs or not self._desk.is_open_to(job, run.engine):
-            return None
-        twin = self._desk.fleet.pick(run.engine, exclude=(run.worker_id,), is_rescue=True)
-        return twin if twin is not None and self._is_worth_trying(twin, now) else None
 
     def _race(self, job: JobRecord, worker: Worker, deadline: float, now: float) -> None:
         """Start the challenger."""
@@ -286,7 +231,7 @@ class Races:
             if twin is not None and now <= start_at(deadline, twin, desk.rates, desk.settings.handover):
                 self._restart(job, twin, deadline, now)
                 return
-        worker = self._successor(job, job.last_engine, now)
+        worker = self._successors.after(job, job.last_engine, now)
         if worker is not None:
             self._restart(job, worker, deadline, now)
         else:
@@ -346,7 +291,7 @@ class Races:
         desk, rules = self._desk, self._desk.settings.handover
         for run in [run for run in reversed(job.runs) if not self._has_fresh(job, run)]:
             overdue = surely_at(run, desk.rates, desk.jobs_on(run)) + rules.margin_s
-            if (twin := self._better_twin(job, run, max(now, overdue))) is not None:
+            if (twin := self._successors.better_twin(job, run, max(now, overdue))) is not None:
                 yield max(overdue, start_at(deadline, twin, desk.rates, rules)), run, twin
 
     def _replace(self, job: JobRecord, run: Run, twin: Worker, deadline: float, now: float) -> None:
@@ -371,7 +316,7 @@ class Races:
         doubts = [surely_at(run, desk.rates, desk.jobs_on(run), rules.patience_share) for run in sounding]
         if any(now < doubt for doubt in doubts):
             return min(doubt for doubt in doubts if now < doubt)
-        found = self._successor(job, leader.engine, now)
+        found = self._successors.after(job, leader.engine, now)
         if found is None:
             return NEVER
         gained_s = max((fresh_s[run] - HELD_BACK_S for run in sounding), default=0.0)

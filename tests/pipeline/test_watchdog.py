@@ -46,6 +46,12 @@ def test_noise_at_the_very_end_is_found_though_nothing_follows_it() -> None:
     assert (dog.finish(1700), dog.fault) == ([], "noise")
 
 
+def test_noise_behind_a_quiet_end_is_not_taken_for_the_mean_of_both() -> None:
+    dog = Watchdog()
+    assert dog.push(Chunk("j", 0.02 * tone(294), RATE, at=0)) == []
+    assert (dog.push(Chunk("j", noise(120), RATE, at=294)), dog.fault) == ([], "noise")
+
+
 def test_a_chunk_that_is_missing_condemns_what_follows_it() -> None:
     dog = Watchdog()
     first, _, third = cut(tone(4800), 1600)
