@@ -142,7 +142,7 @@ def picture(rows: list[dict[str, Any]], cost_us: dict[str, float]) -> str:
         line("deadline scheduler", "goodput"),
         line("FIFO, 3 s timeout", "goodput_fifo_timeout"),
         line("fallback on failure", "goodput_on_failure"),
-        line("no policy could serve more", "served_at_most"),
+        line("most that any policy could, in the long run", "served_at_most"),
     ]
     share = [
         line("continuity of admitted", "continuity"),
