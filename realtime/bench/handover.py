@@ -59,6 +59,7 @@ VALUES = {FaultKind.STALL: (150.0, 4000.0), FaultKind.SLOW: (3.0, 40.0), FaultKi
 KINDS = tuple(FaultKind)
 WORDS = "the quick brown fox bank account transfer please hold your card number is ready thank you for calling today morning".split()
 UTTERANCES_PER_WORLD = 40
+PARTS = ("calm", "storm", "speech", "processes")
 RECOVERY_S = 5.0  # between two listeners of the first part: the longest fault makes a worker useless for 4 s
 
 
@@ -88,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " do not make the workers of another sick. Second part, keys storm_...: fifteen to twenty listeners at once on the same nine"
         " workers, most of which are sick at any moment. Then real voices and real processes."
     )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: everything)")
     parser.add_argument("--faults", type=int, default=None, help="faults of the first part (default 10000, with --quick 400)")
     parser.add_argument("--storm-faults", type=int, default=None, help="faults of the storm (default 1500, with --quick 100; 0 for none)")
     parser.add_argument("--processes", type=int, default=None, metavar="N", help="utterances on real worker processes (default 40)")
@@ -98,23 +100,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure; returns the keys of architecture section 7, and those of the storm."""
-    calm, storm = Score(), Score()
-    _fill(calm, args.seed, args.faults or (400 if args.quick else 10_000), is_storm=False)
-    _fill(storm, args.seed, (100 if args.quick else 1500) if args.storm_faults is None else args.storm_faults, is_storm=True)
-    for line in (*calm.trouble[: args.show], *storm.trouble[: args.show]):
+    report: dict[str, Any] = {}
+    if "calm" in args.parts:
+        report |= _report(_shot(args, args.faults or (400 if args.quick else 10_000), is_storm=False))
+    wanted = (100 if args.quick else 1500) if args.storm_faults is None else args.storm_faults
+    if "storm" in args.parts and wanted:
+        report |= {f"storm_{key}": value for key, value in _report(_shot(args, wanted, is_storm=True)).items()}
+    if "speech" in args.parts:
+        report |= _speech(args)
+    count = (8 if args.quick else 40) if args.processes is None else args.processes
+    if "processes" in args.parts and count:
+        from realtime.bench import handover_processes  # it builds on this module
+
+        report |= handover_processes.measure(args.seed, count)
+    return report
+
+
+def _shot(args: argparse.Namespace, wanted: int, is_storm: bool) -> Score:
+    score = Score()
+    _fill(score, args.seed, wanted, is_storm)
+    for line in score.trouble[: args.show]:
         print(line)
+    return score
+
+
+def _speech(args: argparse.Namespace) -> dict[str, Any]:
     speech = handover_speech.measure(args.seed, 200 if args.quick else 3000)
     for line in speech.pop("speech_trouble")[: args.show]:
         print(line)
     if args.sambert:
         crossed = handover_speech.measure(args.seed, 100 if args.quick else 1000, args.sambert)
         speech |= {f"sambert_{key}": value for key, value in crossed.items() if key != "speech_trouble"}
-    from realtime.bench import handover_processes  # it builds on this module
-
-    count = (8 if args.quick else 40) if args.processes is None else args.processes
-    processes = handover_processes.measure(args.seed, count) if count else {}
-    stormy = {f"storm_{key}": value for key, value in _report(storm).items()} if storm.utterances else {}
-    return {**_report(calm), **stormy, **speech, **processes}
+    return speech
 
 
 def _fill(score: Score, seed: int, wanted: int, is_storm: bool) -> None:

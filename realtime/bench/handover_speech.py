@@ -7,7 +7,9 @@ words; another's plan and features are all that the service is given. espeak tel
   the same word there. Inside a word the truth itself is rough: a word's sounds do not stretch evenly from voice to voice.
 - *resume*: the service's own `find_resume` chooses where to change, half of the time with all sent but the emitter's tail (a dead
   engine), half with up to 1.5 s still held (a handover ahead of time). What of the words was said twice, or by nobody, is counted in ms;
-  a word of which less than half was heard is dropped, one of which more than half was heard twice is repeated.
+  a word of which less than half was heard is dropped, one of which more than half was heard twice is repeated. Halves are of its time,
+  pauses in it included: counting only what sounds of it gives about as many wrong words (LOG). `..._by_the_tail` are those with
+  all sent but the tail, which is what an engine leaves that dies while the listener has less than the emitter's `LEAST_LEAD_S`.
 - *joins*: the change is carried out, the new voice speaks from there; clicks at the seam and the step in loudness, beside those at
   the same place of the new voice's own untouched sentence.
 
@@ -57,6 +59,7 @@ class Tally:
     within_doubt: list[bool] = field(default_factory=list)
     repeated: int = 0
     dropped: int = 0
+    wrong_by_the_tail: int = 0
     inside_words: int = 0
     joins: Seams = field(default_factory=lambda: Seams())
     untouched: Seams = field(default_factory=lambda: Seams())
@@ -199,6 +202,7 @@ def _resume(scene: _Scene, tally: Tally, rng: random.Random, speakers: Speakers)
     repeated, dropped = sum(share > 1.5 for share in shares), sum(share < 0.5 for share in shares)
     tally.repeated += repeated
     tally.dropped += dropped
+    tally.wrong_by_the_tail += (repeated + dropped) * (held_s == TAIL_S)
     if repeated or dropped:
         old, new = scene.old.take, scene.new.take
         tally.trouble.append(
@@ -261,6 +265,7 @@ def _report(tally: Tally) -> dict[str, Any]:
         "align_within_doubt": round(float(np.mean(tally.within_doubt)), 3),
         "resume_words_repeated": tally.repeated,
         "resume_words_dropped": tally.dropped,
+        "resume_words_wrong_by_the_tail": tally.wrong_by_the_tail,
         "resume_inside_words": tally.inside_words,
         "resume_ms_p50": round(float(np.percentile(tally.resume_ms, 50)), 1),
         "resume_ms_p99": round(float(np.percentile(tally.resume_ms, 99)), 1),

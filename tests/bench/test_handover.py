@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 
 import pytest
@@ -48,3 +49,20 @@ def test_silence_is_what_a_listener_waits_beyond_the_start_buffer() -> None:
     ear._arrivals = [(10.0, 500), (10.7, 500), (11.0, 100)]
     assert ear.silence_s(0.1) == pytest.approx(0.1)
     assert ear.silence_s(0.3) == 0.0
+
+
+def test_only_the_parts_that_are_asked_for_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def measure(seed: int, cuts: int) -> dict[str, object]:
+        asked.append(cuts)
+        return {"align_cuts": cuts, "speech_trouble": []}
+
+    monkeypatch.setattr(handover.handover_speech, "measure", measure)
+    monkeypatch.setattr(handover, "_fill", lambda *_: pytest.fail("nobody asked for that"))
+    parser = argparse.ArgumentParser()
+    handover.add_arguments(parser)
+    args = parser.parse_args(["--parts", "speech", "--quick"])
+    args.seed = 0
+    assert handover.run(args) == {"align_cuts": 200}
+    assert asked == [200]
