@@ -70,7 +70,7 @@ def find_voice(engine: str, voices: Mapping[str, Voice], voice_id: str) -> Voice
 def check_job(engine: str, job: Job, levels: Collection[str]) -> None:
     """Raises `BadOption` for a level, a start or a speed that can't be."""
     if job.level and job.level not in levels:
-        raise BadOption(f"engine {engine} has no quality level {job.level!r}")
+        raise BadOption(f"engine {engine} has no quality level {job.level!r}; it has: {', '.join(levels)}")
     if not 0 <= job.start <= len(job.text):
         raise BadOption(f"start {job.start} is outside a text of {len(job.text)} characters")
     check_speed(job.speed)

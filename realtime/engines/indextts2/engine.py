@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from realtime.engines.base import Chunk, Done, EngineEvent, EngineInfo, Failed, Job, PlanReply, PlanRequest
+from realtime.engines.checks import check_job
 from realtime.engines.indextts2 import voice_pack
 from realtime.engines.indextts2.acoustic import AcousticStream, Prompt
 from realtime.engines.indextts2.background import Background
@@ -32,7 +33,6 @@ from realtime.engines.indextts2.tokens import TextFrontEnd
 from realtime.engines.indextts2.voice_pack import VoicePack
 from realtime.errors import BadOption, EngineFailed, ModelMissing, Overloaded, UnknownVoice
 
-SPEEDS = (0.5, 2.0)
 LANGUAGES = ("zh", "en")
 PROMPT_ROWS = 32
 """Prompt positions per step: about 30 ms at official size on two cores."""
@@ -83,15 +83,11 @@ class IndexTts2:
     def start(self, job: Job) -> None:
         """Take a job. Raises `UnknownVoice`, `BadOption`, `BadText`; `Overloaded` when `capacity` jobs are in progress."""
         pack = self._pack(job.voice)
+        check_job("indextts2", job, [known.name for known in LEVELS])
         level = level_named(job.level)
-        if level is None:
-            raise BadOption(f"unknown quality level {job.level!r}; there are: {', '.join(known.name for known in LEVELS)}")
+        assert level is not None
         if job.language not in pack.about.languages:
             raise BadOption(f"voice {job.voice!r} speaks {', '.join(pack.about.languages)}, not {job.language!r}")
-        if not SPEEDS[0] <= job.speed <= SPEEDS[1]:
-            raise BadOption(f"speed must be between {SPEEDS[0]} and {SPEEDS[1]}, got {job.speed}")
-        if not 0 <= job.start <= len(job.text):
-            raise BadOption(f"start must be between 0 and {len(job.text)}, got {job.start}")
         if job.id in self._jobs:
             raise BadOption(f"job {job.id!r} is in progress already")
         if len(self._jobs) >= self.options.capacity:
