@@ -12,7 +12,7 @@ from realtime import metrics
 from realtime.clock import Clock
 from realtime.engines.base import Job
 from realtime.errors import RealtimeError
-from realtime.pipeline.attempt import Attempt
+from realtime.pipeline.attempt import Attempt, AttemptState
 from realtime.pipeline.forms import spoken_for
 from realtime.pipeline.pauses import pause_ms
 from realtime.pipeline.planning import Planner
@@ -22,6 +22,7 @@ from realtime.pipeline.streams import Task
 from realtime.pipeline.voices import VoiceBook
 from realtime.scheduling import actions as act
 from realtime.scheduling.scheduler import Scheduler
+from realtime.scheduling.streams import HELD_BACK_S
 from realtime.types import JobId
 from realtime.workers.interface import WorkerPool
 
@@ -114,18 +115,20 @@ class Attempts:
         if found is None:
             return False
         task, attempt = found
-        self._drop(task, attempt)
-        self._tell_kept(task)
-        self._recall.abandon(task.run)
+        self._fall(task, attempt)
         return True
+
+    def condemned(self, task: Task, attempt: Attempt, message: str) -> None:
+        """Its last sound is none to be heard, and no more is wanted of it."""
+        if self.pool is not None:
+            self.pool.cancel_job(attempt.worker_id, attempt.job_id)
+        self.failed(task, attempt, act.Reason.GARBAGE, message)
 
     def failed(self, task: Task, attempt: Attempt, reason: act.Reason, message: str) -> None:
         """It gives no more sound, because of `reason`."""
         log.warning("%s on %s failed: %s %s", attempt.job_id, attempt.worker_id, reason.value, message)
         metrics.jobs.labels(attempt.engine, reason.value).inc()
-        self._drop(task, attempt)
-        self._tell_kept(task)
-        self._recall.abandon(task.run)
+        self._fall(task, attempt)
         self._scheduler.failed(task.id, attempt.engine, reason, self._clock.now())
 
     def finished(self, task: Task, attempt: Attempt) -> None:
@@ -141,7 +144,7 @@ class Attempts:
 
     def promote_if_alone(self, task: Task, attempt: Attempt) -> None:
         """A stand-by that has sound, while nobody else speaks or stands by, is the one to be heard."""
-        if task.run.live is None and task.run.standbys == [attempt]:
+        if task.run.live is None and [a for a in task.run.standbys if a.state is not AttemptState.DROPPED] == [attempt]:
             self.promote(task, attempt)
 
     def promote(self, task: Task, attempt: Attempt) -> None:
@@ -166,6 +169,14 @@ class Attempts:
         task.stream.listener.nudge()
 
     # ---- private ----
+
+    def _fall(self, task: Task, attempt: Attempt) -> None:
+        """It failed. A stand-by's sound is kept while the scheduler may want it: the rule is that of its `lost`."""
+        audio_s = attempt.native_samples / attempt.rate if attempt.rate else 0.0
+        self._forget(task, attempt)
+        task.run.drop(attempt, is_kept=audio_s > HELD_BACK_S)
+        self._tell_kept(task)
+        self._recall.abandon(task.run)
 
     def _tell_kept(self, task: Task) -> None:
         """The live voice is gone: what another must say again of its sound is no time gained. Known only where words are known."""

@@ -101,14 +101,14 @@ class Performer:
 
     def _settle(self, task: Task, action: act.Settle) -> None:
         run = task.run
-        winner = next((a for a in run.standbys if a.engine == action.engine), None)
+        winner = next((a for a in reversed(run.standbys) if (a.engine, a.worker_id) == (action.engine, action.worker_id)), None)
         for attempt in [a for a in (run.live, *run.standbys) if a is not None and a.engine != action.engine]:
             if attempt.is_running:
                 self._attempts.stop(task, attempt)
         if winner is not None and winner.state is not AttemptState.WAITING:
             self._attempts.promote(task, winner)
         elif winner is not None:
-            run.live = None  # its first sound makes it live
+            run.live, run.standbys = None, [winner]  # its first sound makes it live
         elif run.live is not None and run.live.engine == action.engine:
             run.keep_live()
         if run.is_complete:

@@ -87,8 +87,7 @@ class Reports:
 
     def _on_sound(self, task: Task, attempt: Attempt, chunks: list[Chunk]) -> None:
         if attempt.watchdog.fault is not None:
-            self._attempts.stop(task, attempt)
-            self._attempts.failed(task, attempt, act.Reason.GARBAGE, attempt.watchdog.fault)
+            self._attempts.condemned(task, attempt, attempt.watchdog.fault)
             return
         for chunk in chunks:
             task.run.receive(attempt, chunk)

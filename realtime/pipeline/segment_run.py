@@ -119,13 +119,13 @@ class SegmentRun:
         """Silence after the segment."""
         self.buffer.append(np.zeros(samples, np.float32))
 
-    def drop(self, attempt: Attempt) -> None:
-        """The attempt gives no more sound. What it gave stays, unless it was on standby."""
+    def drop(self, attempt: Attempt, is_kept: bool = False) -> None:
+        """The attempt gives no more sound. What it gave stays; of one on standby if it `is_kept`, until the race is settled."""
         if attempt.is_running:
             attempt.state = AttemptState.DROPPED
         if attempt is self.live:
             self.live = None
-        if attempt in self.standbys:
+        if attempt in self.standbys and not is_kept:
             self.standbys.remove(attempt)
             self._end_race()
 

@@ -108,18 +108,28 @@ class Races:
             self._bar(job, run, reason)
         if reason not in (Reason.WORKER_LOST, Reason.UNSPEAKABLE):  # a lost worker is counted once, not per job
             desk.failed(run.engine, now)
-        if run in job.challengers:
+        if run in job.challengers and run.audio_s > HELD_BACK_S:
+            run.ended_by = reason  # what it gave is good, and may be all there is
+            self.review(job, now)
+        elif run in job.challengers:
             job.challengers.remove(run)
             self._race_shrank(job, now)
         elif (heir := job.challenger) is not None:
             job.leader, job.has_heir = heir, True
             job.challengers.remove(heir)
-            self._race_shrank(job, now, reason)
+            if heir.ended_by is not None:
+                self._settle(job, heir, now)
+            else:
+                self._race_shrank(job, now, reason)
         else:
-            job.base_s, job.last_engine, job.why = run.base_s + run.audio_s, run.engine, reason
-            job.leader = None
-            job.move(JobEvent.LEADER_LOST)
-            self._rescue(job, run.worker_id, now)
+            self._orphan(job, run, reason, now)
+
+    def _orphan(self, job: JobRecord, run: Run, reason: Reason, now: float) -> None:
+        """Nobody speaks the segment any more: somebody else goes on behind what there is of `run`."""
+        job.base_s, job.last_engine, job.why = run.base_s + run.audio_s, run.engine, reason
+        job.leader = None
+        job.move(JobEvent.LEADER_LOST)
+        self._rescue(job, run.worker_id, now)
 
     @staticmethod
     def _bar(job: JobRecord, run: Run, reason: Reason) -> None:
@@ -313,7 +323,7 @@ class Races:
         sounding = [run for run in useful if fresh_s[run] > 0 or run.is_complete]
         if any(run.is_complete for run in sounding):
             return NEVER
-        doubts = [surely_at(run, desk.rates, desk.jobs_on(run), rules.patience_share) for run in sounding]
+        doubts = [surely_at(run, desk.rates, desk.jobs_on(run), rules.patience_share) for run in sounding if run.is_alive]
         if any(now < doubt for doubt in doubts):
             return min(doubt for doubt in doubts if now < doubt)
         found = self._successors.after(job, leader.engine, now)
@@ -323,7 +333,11 @@ class Races:
         begin = start_at(deadline + max(0.0, gained_s), found, desk.rates, rules)
         if now < begin:
             return begin
-        self._race(job, found, deadline, now)
+        best = max(sounding, key=lambda run: fresh_s[run], default=leader)
+        if best.ended_by is not None:
+            self._settle(job, best, now)  # others go on behind it, while it is heard
+        else:
+            self._race(job, found, deadline, now)
         return None
 
     def _settle(self, job: JobRecord, winner: Run, now: float) -> None:
@@ -332,7 +346,7 @@ class Races:
         assert leader is not None
         losers = [run for run in job.runs if run is not winner]
         for run in losers:
-            if not run.is_complete and now > surely_at(run, desk.rates, desk.jobs_on(run)):
+            if run.is_alive and now > surely_at(run, desk.rates, desk.jobs_on(run)):
                 desk.fleet.suspect(run.worker_id, now)
                 if run is leader:
                     desk.failed(leader.engine, now)  # later than its own record promises: not just a tight plan
@@ -344,7 +358,7 @@ class Races:
         job.move(JobEvent.SETTLED)
         job.stream.credit(job, job.spoken_s - job.race_from_s)
         for run in losers:
-            if not run.is_complete:
+            if run.is_alive:
                 desk.fleet.release(run.worker_id, job.spec.id, now)
                 desk.emit(CancelJob(job.spec.id, job.stream.spec.id, run.worker_id, run.engine, Reason.RACE_LOST), "race_lost")
         self._after_settling(job, now)
@@ -361,6 +375,8 @@ class Races:
         assert job.leader is not None
         if job.leader.is_complete:
             self._complete(job, now)
+        elif job.leader.ended_by is not None:
+            self._orphan(job, job.leader, job.leader.ended_by, now)
         else:
             self.review(job, now)
 

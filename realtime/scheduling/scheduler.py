@@ -326,7 +326,7 @@ class Scheduler:
         self._room.leave(job)
         desk.jobs.pop(job.spec.id, None)
         for run in job.runs:
-            if not run.is_complete:
+            if run.is_alive:
                 desk.fleet.release(run.worker_id, job.spec.id, now)
                 desk.emit(CancelJob(job.spec.id, stream.spec.id, run.worker_id, run.engine, Reason.CANCELLED), "cancelled")
         if job.state is not JobState.DONE:

@@ -90,6 +90,7 @@ class Run:
     last_pace: float = 0.0  # of its last chunk alone
     job_s: float = 0.0  # reading of the worker's `job_s` at the start or the last report
     is_complete: bool = False
+    ended_by: Reason | None = None  # it failed in a race, but its sound so far is good: that may be heard, no more will come
 
     def heard(self, audio_s: float, now: float) -> None:
         """It has made `audio_s` seconds in all."""
@@ -98,6 +99,11 @@ class Run:
             pace = (now - self.heard_of_at) / chunk_s
             self.pace, self.last_pace = min(pace, self.last_pace), pace
         self.audio_s, self.chunk_s, self.heard_of_at = audio_s, chunk_s, now
+
+    @property
+    def is_alive(self) -> bool:
+        """True while more of it may come."""
+        return not self.is_complete and self.ended_by is None
 
     @property
     def is_sounding(self) -> bool:
@@ -134,7 +140,7 @@ class JobRecord:
     def run_of(self, engine: EngineName) -> Run | None:
         """The live run of that engine."""
         for run in self.runs:
-            if run.engine == engine:
+            if run.engine == engine and run.ended_by is None:
                 return run
         return None
 
@@ -146,7 +152,7 @@ class JobRecord:
     @property
     def challenger(self) -> Run | None:
         """The challenger to reckon with: the first that has plenty of sound, else the one with the most, else the first."""
-        plenty = (run for run in self.challengers if run.is_complete or run.audio_s >= PLENTY_S)
+        plenty = (run for run in self.challengers if run.is_complete or (run.audio_s >= PLENTY_S and run.ended_by is None))
         return next(plenty, max(self.challengers, key=lambda run: run.audio_s, default=None))
 
     @property

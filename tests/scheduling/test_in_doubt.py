@@ -87,3 +87,29 @@ def test_a_suspect_of_long_ago_is_tried_in_place_of_a_challenger_that_is_overdue
     speaking(("second", "second-0", 0.05))
     bench.advance(1.2)
     assert asked(bench) == ["second-0", "second-1"]
+
+
+@pytest.fixture
+def broken_off(bench, speaking) -> str:  # type: ignore[no-untyped-def]
+    """`first` is silent; `second`, asked beside it, has given a second of sound and failed."""
+    job: str = speaking(("second", "second-0", 0.05), ("third", "third-0", 0.01))
+    bench.advance(0.96)
+    bench.sound(job, "second", 1.0)
+    bench.scheduler.failed(job, "second", Reason.ENGINE_FAILED, bench.now)
+    assert not [a for a in bench.plan() if isinstance(a, act.Settle)]
+    return job
+
+
+def test_good_sound_of_a_challenger_that_failed_is_heard_and_the_next_engine_goes_on_behind_it(bench, broken_off) -> None:  # type: ignore[no-untyped-def]
+    done = bench.advance(0.12)
+    (settled,) = [a for a in done if isinstance(a, act.Settle)]
+    assert (settled.engine, settled.worker_id) == ("second", "second-0")
+    (begun,) = [a for a in done[done.index(settled) :] if isinstance(a, act.HandOver)]
+    assert (begun.from_engine, begun.to_engine, begun.is_race) == ("second", "third", False)
+    assert begun.deadline > bench.now + 0.7
+    assert [a.engine for a in done if isinstance(a, act.CancelJob)] == ["first"]
+    assert bench.scheduler._desk.fleet.used("second") == 0
+
+
+def test_a_leader_that_is_back_in_time_is_preferred_to_it(bench, broken_off) -> None:  # type: ignore[no-untyped-def]
+    assert [a.engine for a in bench.sound(broken_off, "first", 3.0) if isinstance(a, act.Settle)] == ["first"]
