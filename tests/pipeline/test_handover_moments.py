@@ -140,16 +140,6 @@ def test_two_faults_in_a_row(second_ms: int) -> None:
         assert listen(ear.sound(), 24000).text == TEXT, (first_ms, second_ms)
 
 
-@pytest.mark.parametrize("kind", [FaultKind.EXCEPTION, FaultKind.NAN, FaultKind.KILL])
-def test_good_sound_of_a_stand_by_that_fails_before_it_is_needed_is_heard(kind: FaultKind) -> None:
-    frozen = Fault(FaultKind.STALL, "u/0#1", 300, 3000)
-    ear, ending, struck = speak_under(frozen, Fault(kind, "u/0#2", 400))
-    assert struck[:2] == ["u/0#1", "u/0#2"]
-    assert isinstance(ending, DoneOut)
-    assert listen(ear.sound(), 24000).text == TEXT
-    assert "second" in {audio.engine for audio in ear.of(AudioOut)}
-
-
 def test_what_is_told_after_a_switch_fits_what_is_heard_at_every_moment() -> None:
     switched = 0
     for at_ms in range(0, 960, 13):
