@@ -46,7 +46,7 @@ Send = Callable[[Output], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class UtteranceLimits:
-    """Bounds of one utterance. Beyond `text_chars`, or twice `pending_chars` unspoken, feeding raises `BadText`."""
+    """Bounds of one utterance. Beyond `text_chars` feeding raises `BadText`; over `pending_chars` unspoken the client is asked to wait."""
 
     text_chars: int = 100_000
     pending_chars: int = 4_000
