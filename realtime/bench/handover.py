@@ -146,6 +146,17 @@ def _fill(score: Score, seed: int, wanted: int, is_storm: bool) -> None:
         print()
 
 
+async def admit(utterance: Utterance) -> None:
+    """Open it as a client does: come back later when told so."""
+    for _ in range(1000):
+        try:
+            utterance.open()
+            return
+        except Overloaded as refusal:
+            await anyio.sleep((refusal.retry_after_ms or 100) / 1000)
+    raise AssertionError("never admitted")
+
+
 def _report(score: Score) -> dict[str, Any]:
     """The keys of one part."""
     reactions = np.sort(score.reactions_ms) if score.reactions_ms else np.zeros(1)
@@ -249,24 +260,13 @@ class _World:
         budget = Budget(first_audio_ms=4000, start_buffer_ms=100, max_lead_ms=rng.choice([400, 1500, 8000]))
         request = Request(voice="v-main", speed=rng.uniform(0.5, 2.0), budget=budget)
         utterance = Utterance(name, UtteranceOptions(request, audio_format), self.dispatcher, self.clock)
-        await self._admit(utterance)
+        await admit(utterance)
         self._plant(name)
         ear = Ear(audio_format.sample_rate, self.clock)
         utterance.feed(text)
         utterance.end()
         ending = await utterance.run(ear.take)
         self._judge(name, text, ear, isinstance(ending, DoneOut))
-
-    @staticmethod
-    async def _admit(utterance: Utterance) -> None:
-        """As a client does: come back later when told so."""
-        for _ in range(1000):
-            try:
-                utterance.open()
-                return
-            except Overloaded as refusal:
-                await anyio.sleep((refusal.retry_after_ms or 100) / 1000)
-        raise AssertionError("never admitted")
 
     def _plant(self, name: str) -> None:
         rng = self.rng

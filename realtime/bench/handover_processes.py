@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import numpy as np
 
-from realtime.bench.handover import ENGINES, UNBOUNDED, compare, random_text
+from realtime.bench.handover import ENGINES, UNBOUNDED, admit, compare, random_text
 from realtime.clock import MonotonicClock
 from realtime.engines.beacon.decoder import listen
 from realtime.errors import RealtimeError
@@ -112,7 +112,7 @@ async def _one(name: str, text: str, dispatcher: Dispatcher, limit: anyio.Semaph
     async with limit:
         request = Request(voice="v-main", budget=Budget(first_audio_ms=10_000, max_lead_ms=1500), has_cache=False)
         utterance = Utterance(name, UtteranceOptions(request, AudioFormat(Codec.PCM_F32LE, RATE)), dispatcher, MonotonicClock())
-        utterance.open()
+        await admit(utterance)
         utterance.feed(text)
         utterance.end()
         ending = await utterance.run(take)
