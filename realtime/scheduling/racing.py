@@ -25,7 +25,6 @@ from realtime.scheduling.waiting import WaitingRoom
 MOST_REFUSALS = 8  # per segment: workers that could not even begin it, until that counts as a loss
 NEVER = float("inf")
 SEND_FIRST_S = 0.001  # what has just come goes out before a race holds back the word that is not whole
-DOUBT_STEP_S = 0.01  # what counts as late moves with every report of any run: not looked at more often, no gap is so short (guess)
 LOOK_AGAIN_S = 0.05  # when nothing can be done now: no worker free, no engine left (one engine step)
 
 
@@ -169,7 +168,6 @@ class Races:
         found = self._successors.after(job, run.engine, now, is_overdue=now >= late)
         begin = start_at(deadline, found, desk.rates, rules) if found else deadline
         stall = stalled_at(run, desk.rates, jobs, rules, begin)
-        doubts = [max(at, now + DOUBT_STEP_S) for at in (late, doubt) if at > now]
         if now >= stall and self._successors.has_twin(job, run):
             self._leave(job, run, now)
         elif found is None:
@@ -179,9 +177,9 @@ class Races:
                 return
             is_soon = deadline - now < desk.settings.urgent_s and len(job.stream.spec.chain) > 1
             again = now + LOOK_AGAIN_S if is_soon or stall <= now else min(stall, now + desk.settings.urgent_s)
-            desk.timers.put(job.spec.id, min([again, *doubts]))
+            desk.timers.put(job.spec.id, min(at for at in (again, late, doubt) if at > now))
         elif now < begin:
-            desk.timers.put(job.spec.id, min([begin, *doubts] + [stall] * (stall > now)))
+            desk.timers.put(job.spec.id, min(at for at in (begin, stall, late, doubt) if at > now))
         elif self._may_wait(job, run, found, deadline) and now < late:
             desk.timers.put(job.spec.id, late)
         elif run.audio_s and now in (run.heard_of_at, job.settled_at):
