@@ -14,10 +14,8 @@ JobId = str
 WorkerId = str
 EngineName = str
 
-SPEEDS = (
-    0.5,
-    2.0,
-)  # slowest and fastest rate of speech that may be asked for, 1 is the voice's own; beyond it speech is hard to follow (guess)
+SPEEDS = (0.5, 2.0)
+"""Slowest and fastest rate of speech that may be asked for, 1 is the voice's own; beyond it speech is hard to follow (guess)."""
 
 
 def nearest_speed(speed: float) -> float:

@@ -216,7 +216,8 @@ class Utterance:
         if self._notices:
             return self._notices.popleft()
         now = self._clock.now()
-        output = self._emitter.next(self._find_room(now), self._dispatcher.lead_s(self, now))
+        lead_s = self._dispatcher.lead_s(self, now)
+        output = self._emitter.next(self._find_room(now, lead_s), lead_s)
         self._balance_input()
         if output is None and self.state is State.ENDING and not self._emitter.runs:
             self._emitter.finish()
@@ -269,12 +270,12 @@ class Utterance:
             self._is_paused = False
             self._notices.append(TextResumedOut(pending))
 
-    def _find_room(self, now: float) -> int:
+    def _find_room(self, now: float, lead_s: float) -> int:
         """Samples that may go out: up to about the lead's limit, then none until it has sunk by a quantum. Fewer wake-ups, shared
         writes: what time makes room for while a quantum is being sent is left for the next one."""
         limit_s = self.request.budget.max_lead_ms / 1000
         quantum_s = min(MAX_QUANTUM_S, limit_s * QUANTUM_SHARE)
-        room_s = limit_s - self._dispatcher.lead_s(self, now)
+        room_s = limit_s - lead_s
         if room_s >= (quantum_s / 2 if self._room_at_s is None else quantum_s * 0.99):
             self._room_at_s = None
             return max(1, int(min(MAX_QUANTUM_S, room_s) * self.rate))

@@ -83,7 +83,7 @@ class IndexTts2:
     def start(self, job: Job) -> None:
         """Take a job. Raises `UnknownVoice`, `BadOption`, `BadText`; `Overloaded` when `capacity` jobs are in progress."""
         pack = self._pack(job.voice)
-        check_job("indextts2", job, [known.name for known in LEVELS])
+        check_job(self.info.name, job, [known.name for known in LEVELS])
         level = level_named(job.level)
         assert level is not None
         if job.language not in pack.about.languages:

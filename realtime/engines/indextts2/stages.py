@@ -94,7 +94,7 @@ def measured_costs(stages: Stages) -> Costs:
     """Time one small piece of each stage several times, keeping the best; the first run also touches all weights."""
     shape, estimator, kernels = stages.decoder.model.shape, stages.acoustic.solver.estimator, stages.vocoder.kernels
     x = np.zeros((TRIAL_ROWS, estimator.shape.mels), dtype=np.float32)
-    static, table = estimator.static_null(2 * TRIAL_ROWS), estimator.table(0.0)
+    static, table = estimator.static_null(2 * TRIAL_ROWS), stages.acoustic.solver.table(0.0)
     prefix = stages.decoder.prefix(np.ones((TRIAL_PREFIX, shape.model_dim), dtype=np.float32))
     sequence = _trial(stages.decoder, prefix)
     decode_s = _best(lambda: stages.decoder.step([sequence]), 8)
