@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from realtime.clock import Clock
-from realtime.pipeline.outputs import AudioOut, Output, SwitchOut
+from realtime.pipeline.outputs import AudioOut, Output, SegmentOut, SwitchOut
 
 Samples = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The listener ran dry before sample `sample` and waited from `begin` until `end` (s)."""
+
+    sample: int
+    begin: float
+    end: float
 
 
 class Ear:
@@ -19,6 +30,7 @@ class Ear:
         self._clock = clock
         self._pieces: list[Samples] = []
         self._arrivals: list[tuple[float, int]] = []
+        self.segments: dict[int, int] = {}  # index -> first sample
         self.switches: list[int] = []
         self.switched_at: list[float] = []
 
@@ -27,6 +39,8 @@ class Ear:
         if isinstance(output, AudioOut):
             self._pieces.append(np.frombuffer(output.payload, np.float32))
             self._arrivals.append((self._clock.now(), len(self._pieces[-1])))
+        elif isinstance(output, SegmentOut):
+            self.segments[output.index] = output.start
         elif isinstance(output, SwitchOut):
             self.switches.append(output.sample)
             self.switched_at.append(self._clock.now())
@@ -38,12 +52,29 @@ class Ear:
     def silence_s(self, start_buffer_s: float) -> float:
         """The longest wait of a listener who begins `start_buffer_s` after the first sound came. All text was given at once, so every
         wait is one too many. Worked out from arrivals alone, not by the service's own model."""
-        if not self._arrivals:
-            return 0.0
-        until = self._arrivals[0][0] + start_buffer_s
-        worst = 0.0
+        return max((wait.end - wait.begin for wait in self.waits(start_buffer_s)), default=0.0)
+
+    def waits(self, start_buffer_s: float) -> list[Wait]:
+        """Every wait of such a listener."""
+        found, heard, until = [], 0, self.begins_at(start_buffer_s)
         for at, samples in self._arrivals:
             if at > until:
-                worst, until = max(worst, at - until), at
+                found.append(Wait(heard, until, at))
+                until = at
             until += samples / self.rate
-        return worst
+            heard += samples
+        return found
+
+    @property
+    def is_hearing(self) -> bool:
+        """True once any sound came."""
+        return bool(self._arrivals)
+
+    @property
+    def samples(self) -> int:
+        """How many came."""
+        return sum(samples for _, samples in self._arrivals)
+
+    def begins_at(self, start_buffer_s: float) -> float:
+        """When such a listener begins to hear; infinite while nothing came."""
+        return self._arrivals[0][0] + start_buffer_s if self._arrivals else float("inf")

@@ -21,18 +21,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Any
 
 import anyio
-import numpy as np
 
 from realtime.audio.levels import clicks
 from realtime.bench import handover_speech
 from realtime.bench.ear import Ear
+from realtime.bench.handover_bound import START_BUFFER_S, Need, need_of
+from realtime.bench.handover_score import Score, report_of
 from realtime.bench.simulated_pool import Bench, SimulatedPool
 from realtime.bench.skipping_loop import LoopClock, SkippingLoop
 from realtime.engines.beacon.decoder import listen
@@ -60,26 +59,8 @@ KINDS = tuple(FaultKind)
 WORDS = "the quick brown fox bank account transfer please hold your card number is ready thank you for calling today morning".split()
 UTTERANCES_PER_WORLD = 40
 PARTS = ("calm", "storm", "speech", "processes")
+LEAST_WAIT_S = 0.001  # shorter ones are not counted as silence
 RECOVERY_S = 5.0  # between two listeners of the first part: the longest fault makes a worker useless for 4 s
-
-
-@dataclass(slots=True)
-class Score:
-    """What was found. Times in ms."""
-
-    faults: Counter[str] = field(default_factory=Counter)
-    characters: int = 0
-    repeated: int = 0
-    dropped: int = 0
-    silence_ms_max: float = 0.0
-    underruns: int = 0
-    damaged: int = 0
-    clicks: int = 0
-    switches: int = 0
-    utterances: int = 0
-    failed: int = 0
-    reactions_ms: list[float] = field(default_factory=list)
-    trouble: list[str] = field(default_factory=list)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,10 +83,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measure; returns the keys of architecture section 7, and those of the storm."""
     report: dict[str, Any] = {}
     if "calm" in args.parts:
-        report |= _report(_shot(args, args.faults or (400 if args.quick else 10_000), is_storm=False))
+        report |= report_of(_shot(args, args.faults or (400 if args.quick else 10_000), is_storm=False))
     wanted = (100 if args.quick else 1500) if args.storm_faults is None else args.storm_faults
     if "storm" in args.parts and wanted:
-        report |= {f"storm_{key}": value for key, value in _report(_shot(args, wanted, is_storm=True)).items()}
+        report |= {f"storm_{key}": value for key, value in report_of(_shot(args, wanted, is_storm=True)).items()}
     if "speech" in args.parts:
         report |= _speech(args)
     count = (8 if args.quick else 40) if args.processes is None else args.processes
@@ -155,27 +136,6 @@ async def admit(utterance: Utterance) -> None:
         except Overloaded as refusal:
             await anyio.sleep((refusal.retry_after_ms or 100) / 1000)
     raise AssertionError("never admitted")
-
-
-def _report(score: Score) -> dict[str, Any]:
-    """The keys of one part."""
-    reactions = np.sort(score.reactions_ms) if score.reactions_ms else np.zeros(1)
-    return {
-        "faults": score.faults.total(),
-        "faults_by_kind": dict(score.faults),
-        "utterances": score.utterances,
-        "characters": score.characters,
-        "repeated": score.repeated,
-        "dropped": score.dropped,
-        "damaged": score.damaged,
-        "failed": score.failed,
-        "switches": score.switches,
-        "silence_ms_max": round(score.silence_ms_max, 1),
-        "underruns": score.underruns,
-        "clicks": score.clicks,
-        "reaction_p50_ms": round(float(np.percentile(reactions, 50)), 1),
-        "reaction_p99_ms": round(float(np.percentile(reactions, 99)), 1),
-    }
 
 
 def one_world(seed: int, score: Score, is_storm: bool = False) -> None:
@@ -257,16 +217,18 @@ class _World:
         text = random_text(rng)
         audio_format = AudioFormat(Codec.PCM_F32LE, rng.choice([16000, 24000, 48000]))
         # the start buffer of the figure; the first sound may take its time, the faults are what is measured
-        budget = Budget(first_audio_ms=4000, start_buffer_ms=100, max_lead_ms=rng.choice([400, 1500, 8000]))
+        budget = Budget(first_audio_ms=4000, start_buffer_ms=int(START_BUFFER_S * 1000), max_lead_ms=rng.choice([400, 1500, 8000]))
         request = Request(voice="v-main", speed=rng.uniform(0.5, 2.0), budget=budget)
         utterance = Utterance(name, UtteranceOptions(request, audio_format), self.dispatcher, self.clock)
         await admit(utterance)
         self._plant(name)
+        opened_at = self.clock.now()
         ear = Ear(audio_format.sample_rate, self.clock)
         utterance.feed(text)
         utterance.end()
         ending = await utterance.run(ear.take)
         self._judge(name, text, ear, isinstance(ending, DoneOut))
+        self._judge_waits(name, ear, opened_at, budget)
 
     def _plant(self, name: str) -> None:
         rng = self.rng
@@ -297,7 +259,7 @@ class _World:
         heard = found.text
         # one that ended in an error (every engine failed at it) is counted as `failed`; what was heard of it must be its beginning
         repeated, dropped = compare(text if is_done else text[: len(heard)], heard)
-        silence_ms = ear.silence_s(0.1) * 1000
+        silence_ms = ear.silence_s(START_BUFFER_S) * 1000
         broken = [at for at in clicks(ear.sound(), ear.rate) if any(abs(at - s) < ear.rate // 20 for s in ear.switches)]
         score.repeated += repeated
         score.dropped += dropped
@@ -305,7 +267,6 @@ class _World:
         damages = [d for d in found.damages if is_done or d.end < len(ear.sound()) - ear.rate // 10]
         score.damaged += len(damages)
         score.clicks += len(broken)
-        score.underruns += silence_ms > 1
         score.silence_ms_max = max(score.silence_ms_max, silence_ms)
         struck = self.struck.get(name)
         if struck is not None and ear.switched_at and ear.switched_at[-1] >= struck:
@@ -315,6 +276,22 @@ class _World:
             found_wrong = f"{len(damages)} damaged, {len(broken)} clicks, {len(ear.switches)} switches"
             about = f"silence {silence_ms:.0f} ms, {found_wrong}, {ended}"
             score.trouble.append(f"{self.seed} {name}: {about}\n  said  {text}\n  heard {heard}\n  faults {self.told.get(name)}")
+
+    def _judge_waits(self, name: str, ear: Ear, opened_at: float, budget: Budget) -> None:
+        """Count the silences, and what nobody could have avoided of them."""
+        score, weather = self.score, self.pool.weather
+        if not ear.is_hearing:
+            score.not_begun += 1
+            due = opened_at + budget.first_audio_ms / 1000
+            score.not_begun_unavoidable += weather.first_sound_at(Need(name, opened_at, 0.0)) > due
+        waits = [wait for wait in ear.waits(START_BUFFER_S) if wait.end - wait.begin > LEAST_WAIT_S]
+        needs = [need_of(name, opened_at, budget.max_lead_ms / 1000, ear, wait) for wait in waits]
+        could = [min(weather.first_sound_at(need), wait.end) for need, wait in zip(needs, waits, strict=True)]
+        unavoidable = [max(0.0, at - wait.begin) for at, wait in zip(could, waits, strict=True)]
+        score.underruns += bool(waits)
+        score.unavoidable += any(seconds > LEAST_WAIT_S for seconds in unavoidable)
+        score.unavoidable_ms += 1000 * sum(unavoidable)
+        score.silence_ms += 1000 * sum(wait.end - wait.begin for wait in waits)
 
 
 def compare(said: str, heard: str) -> tuple[int, int]:

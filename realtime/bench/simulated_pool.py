@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
+from realtime.bench.handover_bound import Speed, Spell, Trouble, Weather
 from realtime.engines import registry
 from realtime.engines.base import Chunk, Engine, EngineEvent, Failed, Job, PlanReply, PlanRequest
 from realtime.errors import RealtimeError, WorkerLost
@@ -35,6 +37,7 @@ DETECTION_S = 0.02  # from a killed worker to the news of it (measured for real 
 SILENCE_S = 0.3  # from when a worker freezes to the news that it does not answer (as in workers/heartbeat.py)
 HANG_S = 1.0  # and to its end, where its step timeout says so
 RESTART_S = 0.3
+SLOW_S = 3.0  # how long a worker is slow
 QUIET = {FaultKind.GARBAGE, FaultKind.NAN, FaultKind.DROP_CHUNK}  # change the sound, not the worker
 
 
@@ -63,7 +66,7 @@ class _Worker:
 
 
 class SimulatedPool:
-    """See the module's header. `on_fault(fault, job_id)` is told when a planted fault strikes."""
+    """See the module's header. `on_fault(fault, job_id)` is told when a planted fault strikes; `weather` keeps what that did."""
 
     def __init__(self, benches: Sequence[Bench], on_event: OnEvent, on_fault: Callable[[Fault, JobId], None]) -> None:
         self._on_event, self._on_fault = on_event, on_fault
@@ -74,6 +77,7 @@ class SimulatedPool:
         for bench in benches:
             for k in range(bench.count):
                 self._workers[f"{bench.engine}-{k}"] = self._make(f"{bench.engine}-{k}", bench)
+        self.weather = Weather({w.id: _speed(w.bench) for w in self._workers.values()})
 
     def start(self) -> None:
         """Report every worker as ready."""
@@ -226,11 +230,14 @@ class SimulatedPool:
         """Do it."""
         self._on_fault(fault, job_id)
         loop = asyncio.get_running_loop()
+        note = partial(self._note, worker, job_id)
         match fault.kind:
             case FaultKind.KILL:
+                note(Trouble.DEAD, DETECTION_S + RESTART_S)
                 worker.state = WorkerState.LOST
                 loop.call_later(DETECTION_S, self._bury, worker, LossReason.DIED)
             case FaultKind.STOP:
+                note(Trouble.DEAD, HANG_S + RESTART_S)
                 worker.state = WorkerState.LOST
                 loop.call_later(SILENCE_S, self._tell_silent, worker)
                 loop.call_later(HANG_S, self._bury, worker, LossReason.HUNG)
@@ -238,15 +245,21 @@ class SimulatedPool:
                 worker.engine.cancel(job_id)
                 self._deliver(worker, Failed(job_id, "engine_failed", "injected"))
             case FaultKind.STALL:
+                note(Trouble.FROZEN, fault.value / 1000)
                 worker.free_at = loop.time() + fault.value / 1000
                 if fault.value / 1000 > SILENCE_S:
                     loop.call_later(SILENCE_S, self._tell_silent, worker)
                     loop.call_at(worker.free_at, self._tell_silent, worker, False)
             case FaultKind.SLOW:
+                note(Trouble.SLOW, SLOW_S, fault.value)
                 worker.pace = fault.value
-                loop.call_later(3.0, setattr, worker, "pace", 1.0)
+                loop.call_later(SLOW_S, setattr, worker, "pace", 1.0)
             case _:
                 raise AssertionError(f"{fault.kind} spoils sound, it does not strike")
+
+    def _note(self, worker: _Worker, job_id: JobId, trouble: Trouble, for_s: float, pace: float = 1.0) -> None:
+        now = asyncio.get_running_loop().time()
+        self.weather.note(Spell(worker.id, trouble, now, now + for_s, job_id.split("/")[0], pace))
 
     def _tell_silent(self, worker: _Worker, is_silent: bool = True) -> None:
         if not worker.is_buried:
@@ -265,3 +278,7 @@ class SimulatedPool:
     def _replace(self, worker: _Worker) -> None:
         fresh = self._workers[worker.id] = self._make(worker.id, worker.bench)
         self._tell_ready(fresh)
+
+
+def _speed(bench: Bench) -> Speed:
+    return Speed(bench.first_s, bench.rtf, bench.options["chunk_ms"] / 1000)
