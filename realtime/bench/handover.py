@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if "processes" in args.parts and count:
         from realtime.bench import handover_processes  # it builds on this module
 
-        report |= handover_processes.measure(args.seed, count)
+        report |= handover_processes.measure(args.seed, count, args.show)
     return report
 
 

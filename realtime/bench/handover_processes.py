@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
-import numpy as np
 
+from realtime.bench.ear import Ear
 from realtime.bench.handover import ENGINES, UNBOUNDED, admit, compare, random_text
+from realtime.bench.witness import Witness, WitnessedLog, WitnessedScheduler
 from realtime.clock import MonotonicClock
 from realtime.engines.beacon.decoder import listen
 from realtime.errors import RealtimeError
 from realtime.pipeline.dispatcher import Dispatcher
-from realtime.pipeline.outputs import AudioOut, DoneOut, Output
+from realtime.pipeline.outputs import DoneOut, Ending
 from realtime.pipeline.planning import Planner
 from realtime.pipeline.requests import Request
 from realtime.pipeline.utterance import Utterance, UtteranceOptions
 from realtime.pipeline.voices import VoiceBook
-from realtime.scheduling.scheduler import Scheduler
 from realtime.types import AudioFormat, Budget, Codec
-from realtime.workers.interface import Fault, FaultKind, WorkerSpec
+from realtime.workers.interface import Fault, FaultKind, PoolEvent, WorkerSpec
 from realtime.workers.pool import Pool
 
 RATE = 24000
@@ -38,18 +39,26 @@ class _Tally:
     repeated: int = 0
     dropped: int = 0
     failed: int = 0
-    busy: int = 0
+    unsaid: int = 0
+    silence_ms_max: float = 0.0
+    trouble: list[str] = field(default_factory=list)
 
 
-def measure(seed: int, utterances: int) -> dict[str, Any]:
-    """Speak so many utterances, four at a time, while workers are shot."""
+def measure(seed: int, utterances: int, show: int = 0) -> dict[str, Any]:
+    """Speak so many utterances, four at a time, while workers are shot; prints what happened to the first `show` that came back wrong."""
     tally = anyio.run(_run, seed, utterances)
+    for trouble in tally.trouble[:show]:
+        print(trouble)
+    ended = f"{tally.failed} ended in an error with {tally.unsaid} characters unsaid"
+    print(f"processes: {tally.faults.total()} faults, {tally.repeated} repeated, {tally.dropped} dropped, {ended}")
     return {
         "process_faults": tally.faults.total(),
         "process_characters": tally.characters,
         "process_repeated": tally.repeated,
         "process_dropped": tally.dropped,
         "process_failed": tally.failed,
+        "process_unsaid": tally.unsaid,
+        "process_silence_ms_max": round(tally.silence_ms_max, 1),
     }
 
 
@@ -67,58 +76,88 @@ def _spec(k: int, name: str) -> WorkerSpec:
 
 
 async def _run(seed: int, utterances: int) -> _Tally:
-    tally, rng, clock = _Tally(), random.Random(seed), MonotonicClock()
-    voices = VoiceBook(ENGINES, None, {})
-    planner = Planner(voices)
-    dispatcher = Dispatcher(Scheduler(UNBOUNDED), voices, clock, planner)
-    pool = Pool(tuple(_spec(k, name) for k, name in enumerate(ENGINES)), clock, dispatcher.on_pool_event, allow_faults=True)
-    dispatcher.attach(pool)
-    async with pool, anyio.create_task_group() as tasks:
-        planner.attach(pool, tasks)
-        tasks.start_soon(dispatcher.run)
-        await pool.wait_ready(ENGINES, 60)
-        tasks.start_soon(_shoot, pool, rng, tally)
+    rng, clock = random.Random(seed), MonotonicClock()
+    world = _World(clock)
+    log = logging.getLogger("realtime.dispatcher")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.addHandler(handler := WitnessedLog(world.witness))
+    async with world.pool, anyio.create_task_group() as tasks:
+        world.planner.attach(world.pool, tasks)
+        tasks.start_soon(world.dispatcher.run)
+        await world.pool.wait_ready(ENGINES, 60)
+        tasks.start_soon(_shoot, world, rng)
         limit = anyio.Semaphore(AT_ONCE)
         async with anyio.create_task_group() as speakers:
             for k in range(utterances):
-                speakers.start_soon(_one, f"u{k}", random_text(rng), dispatcher, limit, tally)
+                speakers.start_soon(_one, f"u{k}", random_text(rng), world, limit)
         tasks.cancel_scope.cancel()
-    return tally
+    log.removeHandler(handler)
+    log.propagate = True
+    return world.tally
 
 
-async def _shoot(pool: Pool, rng: random.Random, tally: _Tally) -> None:
+class _World:
+    """The service, without its sockets, and who watches it."""
+
+    def __init__(self, clock: MonotonicClock) -> None:
+        self.clock = clock
+        self.tally = _Tally()
+        self.witness = Witness(clock)
+        voices = VoiceBook(ENGINES, None, {})
+        self.planner = Planner(voices)
+        scheduler = WitnessedScheduler(UNBOUNDED)
+        scheduler.witness = self.witness
+        self.dispatcher = Dispatcher(scheduler, voices, clock, self.planner)
+        self.pool = Pool(tuple(_spec(k, name) for k, name in enumerate(ENGINES)), clock, self._hear, allow_faults=True)
+        self.dispatcher.attach(self.pool)
+
+    def _hear(self, event: PoolEvent) -> None:
+        self.witness.saw(event)
+        self.dispatcher.on_pool_event(event)
+
+
+async def _shoot(world: _World, rng: random.Random) -> None:
     """Do something bad to a busy worker every now and then, as long as every engine keeps one that is well."""
     while True:
         await anyio.sleep(rng.uniform(0.15, 0.5))
-        ready = Counter(w.engine for w in pool.workers() if w.is_ready)
-        busy = [w for w in pool.workers() if w.is_ready and w.jobs and ready[w.engine] > 1]
+        ready = Counter(w.engine for w in world.pool.workers() if w.is_ready)
+        busy = [w for w in world.pool.workers() if w.is_ready and w.jobs and ready[w.engine] > 1]
         if not busy or len(ready) < len(ENGINES):
             continue
-        kind = rng.choice(KINDS)
+        kind, victim = rng.choice(KINDS), rng.choice(busy)
         try:
-            pool.inject(rng.choice(busy).id, Fault(kind, value=VALUES.get(kind, 0.0)))
-            tally.faults[kind.value] += 1
+            world.pool.inject(victim.id, Fault(kind, value=VALUES.get(kind, 0.0)))
         except RealtimeError:
             continue  # it went away in between
+        world.tally.faults[kind.value] += 1
+        world.witness.note("", f"fault {kind} on {victim.id}, which has {', '.join(victim.jobs)}")
 
 
-async def _one(name: str, text: str, dispatcher: Dispatcher, limit: anyio.Semaphore, tally: _Tally) -> None:
-    pieces: list[np.ndarray[Any, np.dtype[np.float32]]] = []
-
-    async def take(output: Output) -> None:
-        if isinstance(output, AudioOut):
-            pieces.append(np.frombuffer(output.payload, np.float32))
-
+async def _one(name: str, text: str, world: _World, limit: anyio.Semaphore) -> None:
     async with limit:
+        ear, asked_at = Ear(RATE, world.clock), world.clock.now()
         request = Request(voice="v-main", budget=Budget(first_audio_ms=10_000, max_lead_ms=1500), has_cache=False)
-        utterance = Utterance(name, UtteranceOptions(request, AudioFormat(Codec.PCM_F32LE, RATE)), dispatcher, MonotonicClock())
+        utterance = Utterance(name, UtteranceOptions(request, AudioFormat(Codec.PCM_F32LE, RATE)), world.dispatcher, world.clock)
         await admit(utterance)
         utterance.feed(text)
         utterance.end()
-        ending = await utterance.run(take)
-    tally.failed += not isinstance(ending, DoneOut)
-    heard = listen(np.concatenate(pieces), RATE).text if pieces else ""
-    repeated, dropped = compare(text, heard)
+        ending = await utterance.run(ear.take)
+    _judge(name, text, ear, ending, world, asked_at)
+
+
+def _judge(name: str, text: str, ear: Ear, ending: Ending, world: _World, asked_at: float) -> None:
+    """What was heard of an utterance that ended in an error must be its beginning: no word twice, none left out before its end."""
+    tally, is_done = world.tally, isinstance(ending, DoneOut)
+    heard = listen(ear.sound(), RATE).text
+    repeated, dropped = compare(text if is_done else text[: len(heard)], heard)
+    silence_ms = ear.silence_s(0.1) * 1000
     tally.characters += len(text)
     tally.repeated += repeated
     tally.dropped += dropped
+    tally.failed += not is_done
+    tally.unsaid += 0 if is_done else len(text) - len(heard)
+    tally.silence_ms_max = max(tally.silence_ms_max, silence_ms)
+    if repeated or dropped or not is_done or silence_ms > 1:
+        lines = [f"{name}: {ending!r}, silence {silence_ms:.0f} ms", f"said  {text}", f"heard {heard}"]
+        tally.trouble.append("\n  ".join((*lines, *world.witness.account(name, asked_at))))
