@@ -166,6 +166,10 @@ class Ours:
 
     def _send(self, call: Call) -> None:
         before = call.playout.total_s()
+        begins_at = self.scheduler.begins_at(call.offer.id, call.sendable_s() - before, self._world.now)
+        if begins_at > self._world.now and call.sendable_s() > before:
+            self._world.at(begins_at + 1e-6, lambda: self._send(call))
+            return
         self.calls.send(call)
         if call.playout.total_s() > before:
             self.scheduler.sent(call.offer.id, call.playout.total_s(), self._world.now)

@@ -151,6 +151,10 @@ class Dispatcher:
         playout = self._scheduler.playout(listener.id)
         return playout.lead(now) if playout else 0.0
 
+    def begins_at(self, listener: Listener, now: float) -> float:
+        """When a listener who hears nothing should get sound that is there: not after `now` for at once."""
+        return self._scheduler.begins_at(listener.id, listener.unsent_s, now)
+
     def position_s(self, listener: Listener, now: float) -> float:
         """Seconds heard."""
         playout = self._scheduler.playout(listener.id)

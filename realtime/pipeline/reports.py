@@ -50,7 +50,7 @@ class Reports:
 
     def _on_ready(self, event: WorkerReady) -> None:
         self._voices.learn(replace(event.info, name=event.engine))
-        rates = {level: LevelRate(rate.rtf, rate.first_chunk_s) for level, rate in event.rates.items()}
+        rates = {level: LevelRate(rate.rtf, rate.first_chunk_s, lag_s=rate.lag_s) for level, rate in event.rates.items()}
         card = WorkerCard(event.worker_id, event.engine, event.info.capacity, rates, event.info.can_adjust)
         self._scheduler.worker_ready(card, self._clock.now())
 

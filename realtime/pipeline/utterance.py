@@ -96,6 +96,7 @@ class Utterance:
         self._last_text_at = self.began
         self._is_paused = False
         self._room_at_s: float | None = None
+        self._begins_at = self.began
         self._ending: CancelledOut | FailedOut | None = None
 
     def __repr__(self) -> str:
@@ -217,7 +218,7 @@ class Utterance:
             return self._notices.popleft()
         now = self._clock.now()
         lead_s = self._dispatcher.lead_s(self, now)
-        output = self._emitter.next(self._find_room(now, lead_s), lead_s)
+        output = self._emitter.next(0 if self._is_too_soon(now, lead_s) else self._find_room(now, lead_s), lead_s)
         self._balance_input()
         if output is None and self.state is State.ENDING and not self._emitter.runs:
             self._emitter.finish()
@@ -234,6 +235,8 @@ class Utterance:
             times.append(due)
         if self._room_at_s is not None and self._emitter.runs:
             times.append(self._room_at_s)
+        if self._begins_at > self._clock.now():
+            times.append(self._begins_at)
         if (due_in_s := self._emitter.due_in_s) is not None:
             times.append(self._clock.now() + max(due_in_s, WAKE_EVERY_S))
         self._wake = anyio.Event()
@@ -269,6 +272,11 @@ class Utterance:
         elif self._is_paused and pending <= limit // 2 and self.state is State.OPEN:
             self._is_paused = False
             self._notices.append(TextResumedOut(pending))
+
+    def _is_too_soon(self, now: float, lead_s: float) -> bool:
+        """The listener hears nothing, and what will follow is not near enough for the sound that is there to begin."""
+        self._begins_at = self._dispatcher.begins_at(self, now) if lead_s <= 0 and self._emitter.has_waiting else now
+        return self._begins_at > now
 
     def _find_room(self, now: float, lead_s: float) -> int:
         """Samples that may go out: up to about the lead's limit, then none until it has sunk by a quantum. Fewer wake-ups, shared

@@ -12,6 +12,8 @@ from realtime.types import Budget, EngineName, JobId, Priority, UtteranceId, Wor
 class LevelRate:
     """What one quality level costs on one worker, as measured at warm-up: RTF and seconds to the first chunk, for a job alone.
 
+    `lag_s`: by how much the sound of a job alone falls behind a listener who begins with its first chunk (negative: so much is in hand).
+
     `crowding`: what each further job on the worker adds to everybody's RTF, as a share of the solo RTF. 1 = they take turns,
     0 = a batch costs no more than one job. It is only the start value: the truth is learned from progress reports.
     """
@@ -19,6 +21,7 @@ class LevelRate:
     rtf: float
     first_chunk_s: float
     crowding: float = 1.0
+    lag_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,26 +8,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """A level as it would run now, with everybody who shares the worker: seconds to the first chunk, RTF."""
+    """A level as it would run now, with everybody who shares the worker: seconds to the first chunk, RTF, and by how much later chunks
+    fall behind a listener who begins with the first (`RateBook.lag_s`)."""
 
     level: str
     first_chunk_s: float
     rtf: float
+    lag_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
     """What a segment asks of a level. `audio_s` seconds of sound, the first due at `deadline`; `spare_s`: how long after its first
-    sound the listener can go without more, beyond what that sound lasts (None: until the deadline, the listener is hearing already);
-    `lateness`: how many times longer than predicted a chunk may take; `chunk_s`: how long one is, `first_sound_s` the first."""
+    sound the listener can go without more, beyond what that sound lasts (None: until the deadline, the listener is hearing already)."""
 
     now: float
     deadline: float
     audio_s: float
     spare_s: float | None = None
-    lateness: float = 1.0
-    chunk_s: float = 0.0
-    first_sound_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +40,14 @@ def is_in_time(rung: Rung, need: Need) -> bool:
     """True when no sample of the segment is late.
 
     The first sound must meet the deadline. After it, the sound of second a exists at first + rtf * a and is due at first + spare + a:
-    both linear in a, so the end decides; and a single slow chunk must fit as well, at the worst the one behind the first.
+    both linear in a, so the end decides. Chunks that come late or long must fit as well: a listener who hears nothing yet can be let
+    wait a little for the first sound, until the deadline (`starts.py`), so that what follows is there in time.
     """
     first = need.now + rung.first_chunk_s
-    spare_s = need.deadline - first if need.spare_s is None else need.spare_s
-    slow_chunk_s = need.chunk_s * rung.rtf * need.lateness - need.first_sound_s
-    return first <= need.deadline and (rung.rtf - 1) * need.audio_s <= spare_s and slow_chunk_s <= spare_s
+    if need.spare_s is None:
+        spare_s = need.deadline - first
+        return max(0.0, (rung.rtf - 1) * need.audio_s, rung.lag_s) <= spare_s
+    return first + max(0.0, rung.lag_s - need.spare_s) <= need.deadline and (rung.rtf - 1) * need.audio_s <= need.spare_s
 
 
 def choose(rungs: Sequence[Rung], need: Need, least: int = 0) -> Choice:

@@ -24,6 +24,7 @@ from realtime.scheduling.waiting import WaitingRoom
 
 MOST_REFUSALS = 8  # per segment: workers that could not even begin it, until that counts as a loss
 NEVER = float("inf")
+ALONE = 1.2  # jobs on a worker, on average, up to which a run's lag is its own (guess: the next segment may begin as one ends)
 SEND_FIRST_S = 0.001  # what has just come goes out before a race holds back the word that is not whole
 LOOK_AGAIN_S = 0.05  # when nothing can be done now: no worker free, no engine left (one engine step)
 
@@ -60,6 +61,7 @@ class Races:
         else:  # alive, but nobody to rely on
             self._desk.fleet.suspect(run.worker_id, now)
         run.heard(audio_s, now)
+        run.is_alone = run.is_alone and jobs < ALONE
         if job.state is JobState.RUNNING:
             job.stream.credit(job, chunk_s)
             self._adjust(job, run, now)
@@ -81,6 +83,7 @@ class Races:
             job.stream.credit(job, rest_s)
         self._desk.fleet.release(run.worker_id, job.spec.id, now)
         self._desk.breaker(run.engine).good(now)
+        self._note_lag(run)
         if run is job.leader:
             if job.challengers:
                 self._settle(job, run, now)
@@ -90,6 +93,11 @@ class Races:
             self._settle(job, run, now)  # everything was said already
         else:
             self.review(job, now)
+
+    def _note_lag(self, run: Run) -> None:
+        """What is learned of a run of several chunks."""
+        if run.is_alone and run.lag_s > -NEVER:
+            self._desk.rates.saw_lag(run.engine, run.level, run.lag_s)
 
     def lost(self, job: JobRecord, run: Run, reason: Reason, now: float) -> None:
         """A run is dead."""
@@ -359,6 +367,9 @@ class Races:
         job.stream.credit(job, job.spoken_s - job.race_from_s)
         for run in losers:
             if run.is_alive:
+                if run is leader and run.audio_s:
+                    run.lag_s = max(run.lag_s, now - run.first_at - run.audio_s)
+                    self._note_lag(run)
                 desk.fleet.release(run.worker_id, job.spec.id, now)
                 desk.emit(CancelJob(job.spec.id, job.stream.spec.id, run.worker_id, run.engine, Reason.RACE_LOST), "race_lost")
         self._after_settling(job, now)

@@ -24,6 +24,8 @@ PRIOR_SPREAD = 1.5  # p99 over warm-up measurement, before there are samples (gu
 ENOUGH = 20  # samples from which on the measured quantile is believed
 KEEPS_UP = 0.8  # RTF up to which a run outpaces its listener although its chunks come unevenly (from `realtime bench schedule`)
 CHUNK_S = 0.3  # length of a chunk before one was seen (guess)
+LAGS_ENOUGH = 5  # runs from which on the lags of an engine at a level are believed: each is a maximum over a whole run
+LAGS_KEPT = 64
 SEGMENT_S, LEAST_SEGMENT_S = 3.0, 0.5  # length of a segment: until some were seen; the least reckoned with (guesses)
 FOLLOW_SEGMENTS = 0.02  # weight of one segment in the mean
 CROWDING_LIMIT = 2.0  # above this the samples say that the machine is ill, not that batching is dear
@@ -57,6 +59,7 @@ class _Pace:
 
     rtf: float  # alone
     first_chunk_s: float  # alone
+    lag_s: float | None = None  # as measured at warm-up
 
 
 @dataclass(slots=True)
@@ -86,6 +89,7 @@ class RateBook:
         self._paces: dict[tuple[WorkerId, str], _Pace] = {}
         self._prices: dict[tuple[EngineName, str], _Prices] = {}
         self._engines: dict[WorkerId, EngineName] = {}
+        self._lags: dict[tuple[EngineName, str], Quantile] = {}
         self._habits: dict[EngineName, _Habits] = {}
         self.segment_s = SEGMENT_S
 
@@ -93,7 +97,7 @@ class RateBook:
         """Take over what a worker measured at warm-up."""
         self._engines[card.id] = card.engine
         for level, rate in card.rates.items():
-            self._paces[card.id, level] = _Pace(rate.rtf, rate.first_chunk_s)
+            self._paces[card.id, level] = _Pace(rate.rtf, rate.first_chunk_s, rate.lag_s)
             # guess for `queueing`: urgent jobs go first, but not at once
             self._prices.setdefault((card.engine, level), _Prices(rate.crowding, rate.crowding / 2))
         habits = self._habits.setdefault(card.engine, _Habits())
@@ -114,6 +118,23 @@ class RateBook:
     def first_chunk_s(self, worker_id: WorkerId, level: str, jobs: float = 1) -> float:
         """Seconds from dispatch to the first sound, with `jobs` jobs on the worker."""
         return self._pace(worker_id, level).first_chunk_s * (1 + self._price(worker_id, level).queueing * (jobs - 1))
+
+    def lag_s(self, worker_id: WorkerId, level: str, jobs: float = 1, share: float = 0.9) -> float:
+        """By how much a run's sound falls behind a listener who begins with its first chunk, at the worst moment, in a share of the cases;
+        below 0: so much is always in hand. It is chunks that come late or long, not the speed in all."""
+        engine = self._engines.get(worker_id)
+        if engine is None:
+            return 0.0
+        habits = self._habits[engine]
+        late_s = habits.chunk_s * self.lateness(engine)
+        lags = self._lags.get((engine, level))
+        if lags is not None and len(lags) >= LAGS_ENOUGH:
+            alone_s = lags.at(share)
+        elif (known_s := self._pace(worker_id, level).lag_s) is not None:
+            alone_s = known_s + (self.lateness(engine) - 1) * self.rtf(worker_id, level) * habits.chunk_s
+        else:
+            return late_s * self.rtf(worker_id, level, jobs) - self.first_sound_s(engine)
+        return alone_s + late_s * (self.rtf(worker_id, level, jobs) - self.rtf(worker_id, level))
 
     def first_lateness(self, engine: EngineName, share: float = 0.99) -> float:
         """How many times later than predicted a first chunk of the engine comes at most, in a share of the cases."""
@@ -168,6 +189,10 @@ class RateBook:
         seen_rtf = took_s / audio_s
         prices.crowding = _follow_price(prices.crowding, seen_rtf / max(pace.rtf, 1e-6), jobs)
         pace.rtf += _weight(jobs) * (seen_rtf / (1 + prices.crowding * (jobs - 1)) - pace.rtf)
+
+    def saw_lag(self, engine: EngineName, level: str, lag_s: float) -> None:
+        """A run that had its worker for itself fell behind its first sound by so much at most."""
+        self._lags.setdefault((engine, level), Quantile(LAGS_KEPT)).add(lag_s)
 
     # totals
 

@@ -19,6 +19,7 @@ from realtime.scheduling.demand import Ledger, most_late
 from realtime.scheduling.desk import Desk, SchedulerSettings
 from realtime.scheduling.playout import Continuity, PlayoutModel
 from realtime.scheduling.racing import Races
+from realtime.scheduling.starts import begins_at
 from realtime.scheduling.streams import JobEvent, JobRecord, JobState, Stream
 from realtime.scheduling.waiting import WaitingRoom
 from realtime.types import EngineName, JobId, Priority, UtteranceId, WorkerId
@@ -238,6 +239,11 @@ class Scheduler:
         """What is known of the stream's listener; None for a stream that is gone."""
         stream = self._desk.streams.get(stream_id)
         return stream.playout if stream else None
+
+    def begins_at(self, stream_id: UtteranceId, unsent_s: float, now: float) -> float:
+        """When the sound that is there, `unsent_s` seconds, should go out to a listener who hears nothing: not after `now` for at once."""
+        stream = self._desk.streams.get(stream_id)
+        return begins_at(stream, self._desk, unsent_s, now) if stream else now
 
     # decisions
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from math import inf
 
 from realtime.scheduling.actions import Reason
 from realtime.scheduling.cards import JobSpec, StreamSpec
@@ -86,6 +87,9 @@ class Run:
     audio_s: float = 0.0
     chunk_s: float = 0.0  # length of its last chunk
     heard_of_at: float = 0.0  # start, or last report
+    first_at: float = 0.0  # its first sound
+    lag_s: float = -inf  # by how much later sound fell behind a listener who began with the first, at the worst moment
+    is_alone: bool = True  # nobody shared its worker
     pace: float = 0.0  # seconds of work per second of sound, as its last two chunks both took at least
     last_pace: float = 0.0  # of its last chunk alone
     job_s: float = 0.0  # reading of the worker's `job_s` at the start or the last report
@@ -95,6 +99,10 @@ class Run:
     def heard(self, audio_s: float, now: float) -> None:
         """It has made `audio_s` seconds in all."""
         chunk_s = audio_s - self.audio_s
+        if self.audio_s == 0:
+            self.first_at = now
+        else:
+            self.lag_s = max(self.lag_s, now - self.first_at - self.audio_s)
         if self.audio_s > 0:
             pace = (now - self.heard_of_at) / chunk_s
             self.pace, self.last_pace = min(pace, self.last_pace), pace

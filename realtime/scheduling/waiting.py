@@ -298,22 +298,17 @@ class WaitingRoom:
 
     def need(self, job: JobRecord, worker: Worker, deadline: float, now: float) -> Need:
         """What the rest of the segment asks of a level on that worker."""
-        rates, playout = self._desk.rates, job.stream.playout
-        return Need(
-            now,
-            deadline,
-            job.remaining_s,
-            spare_s=None if playout.has_started() or job.stream.active else playout.start_buffer_s,
-            lateness=rates.lateness(worker.card.engine),
-            chunk_s=rates.chunk_s(worker.card.engine),
-            first_sound_s=rates.first_sound_s(worker.card.engine),
-        )
+        playout = job.stream.playout
+        is_first = not (playout.has_started() or job.stream.active)
+        return Need(now, deadline, job.remaining_s, spare_s=playout.start_buffer_s if is_first else None)
 
     def rungs(self, job: JobRecord, worker: Worker) -> list[Rung]:
         """The levels that the stream allows on that worker, as they would run with one more job on it."""
         rates, jobs = self._desk.rates, len(worker.runs) + 1
         levels = _levels(worker, job.stream)
-        found = [Rung(level, rates.first_chunk_s(worker.card.id, level, jobs), rates.rtf(worker.card.id, level, jobs)) for level in levels]
+        found = [
+            Rung(level, *(ask(worker.card.id, level, jobs) for ask in (rates.first_chunk_s, rates.rtf, rates.lag_s))) for level in levels
+        ]
         keeping_up = [rung for rung in found if rung.rtf <= KEEPS_UP]
         return keeping_up if keeping_up and worker.runs else found
 

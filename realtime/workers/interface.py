@@ -53,10 +53,12 @@ class WorkerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LevelRate:
-    """Measured at warm-up for one quality level: synthesis time / audio time, and seconds from start to the first chunk."""
+    """Measured at warm-up for one quality level: synthesis time / audio time, seconds from start to the first chunk, and by how many
+    seconds later chunks fall behind a listener who begins with the first (negative: so much is always in hand; None: there was one)."""
 
     rtf: float
     first_chunk_s: float
+    lag_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

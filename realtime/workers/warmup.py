@@ -57,28 +57,30 @@ def measure(engine: Engine, clock: Clock, level: str, sentences: Mapping[str, st
     text = sentences[language or "en"]
     began = clock.now()
     engine.start(Job("warm-up", text, voice.id, language or voice.languages[0], level=level))
-    first_s, first_audio_s, audio_s = 0.0, 0.0, 0.0
+    came: list[tuple[float, float]] = []  # per chunk: when, and how much sound there was then
+    audio_s = 0.0
     for _ in range(MAX_STEPS):
         for event in engine.step():
             if isinstance(event, Failed):
                 raise EngineFailed(f"warm-up failed: {event.message}")
             if isinstance(event, Chunk):
                 audio_s += len(event.samples) / event.sample_rate
-                if not first_s:
-                    first_s, first_audio_s = clock.now() - began, audio_s
+                came.append((clock.now() - began, audio_s))
             elif isinstance(event, Done):
                 if audio_s <= 0.0:
                     raise EngineFailed("warm-up yielded no sound")
-                measured = LevelRate((clock.now() - began) / audio_s, first_s)
-                return _slowed(engine.info, level, measured, first_audio_s)
+                return _rate(engine.info, level, (clock.now() - began) / audio_s, came)
     engine.cancel("warm-up")
     raise EngineFailed(f"warm-up did not end within {MAX_STEPS} steps")
 
 
-def _slowed(info: EngineInfo, level: str, measured: LevelRate, first_audio_s: float) -> LevelRate:
+def _rate(info: EngineInfo, level: str, rtf: float, came: list[tuple[float, float]]) -> LevelRate:
     """What was measured, or the declared pace of a test voice where that is slower."""
     declared = next(known for known in info.levels if known.name == level)
-    if not info.is_test_voice or declared.rtf is None:
-        return measured
-    first_s = (declared.first_chunk_s or 0.0) + declared.rtf * first_audio_s
-    return LevelRate(max(measured.rtf, declared.rtf), max(measured.first_chunk_s, first_s))
+    first_s, first_audio_s = came[0]
+    if info.is_test_voice and declared.rtf is not None:
+        rtf, slowest = max(rtf, declared.rtf), declared.rtf
+        first_s = max(first_s, (declared.first_chunk_s or 0.0) + slowest * first_audio_s)
+        came = [(max(at, first_s + slowest * (audio_s - first_audio_s)), audio_s) for at, audio_s in came]
+    behind = [at - first_s - before_s for (at, _), (_, before_s) in zip(came[1:], came, strict=False)]
+    return LevelRate(rtf, first_s, max(behind, default=None))

@@ -317,10 +317,15 @@ def test_in_time_is_decided_by_both_ends(rtf: float, first: float, audio: float,
     assert is_in_time(Rung("l", first, rtf), Need(10.0, 10.0 + slack, audio)) is expected
 
 
-@pytest.mark.parametrize(("first_sound_s", "expected"), [(0.6, False), (0.8, True)])
-def test_a_late_second_chunk_must_fit_what_the_first_one_sounds(first_sound_s: float, expected: bool) -> None:
-    need = Need(10.0, 10.8, 3.0, spare_s=0.1, lateness=1.5, chunk_s=0.6, first_sound_s=first_sound_s)
-    assert is_in_time(Rung("l", 0.7, 0.9), need) is expected
+@pytest.mark.parametrize(("lag_s", "slack", "expected"), [(0.3, 0.8, False), (0.3, 0.95, True), (0.1, 0.75, True), (-1.0, 0.65, False)])
+def test_a_start_may_be_put_off_for_chunks_that_come_late(lag_s: float, slack: float, expected: bool) -> None:
+    need = Need(10.0, 10.0 + slack, 3.0, spare_s=0.1)
+    assert is_in_time(Rung("l", 0.7, 0.9, lag_s), need) is expected
+
+
+@pytest.mark.parametrize(("lag_s", "expected"), [(0.2, True), (0.4, False)])
+def test_chunks_that_come_late_must_fit_the_slack_of_a_listener_who_hears_already(lag_s: float, expected: bool) -> None:
+    assert is_in_time(Rung("l", 0.7, 0.9, lag_s), Need(10.0, 11.0, 3.0)) is expected
 
 
 def test_the_best_level_in_time_is_chosen_else_the_fastest() -> None:

@@ -58,7 +58,7 @@ def rates_of(engine: Engine, clock: FakeClock, is_measured: bool = True, budget_
 def test_every_level_is_measured_after_a_first_run() -> None:
     clock = FakeClock()
     rates = rates_of(Slow(clock), clock)
-    assert list(rates.items()) == [("best", LevelRate(1.0, 0.5)), ("fast", LevelRate(0.25, 0.125))]  # best first, as cards have them
+    assert list(rates.items()) == [("best", LevelRate(1.0, 0.5, 0.0)), ("fast", LevelRate(0.25, 0.125, -0.375))]  # best first, as cards
     assert [level.rtf for level in with_rates(INFO, rates).levels] == [1.0, 0.25]
 
 
@@ -87,8 +87,8 @@ def test_a_declared_pace_counts_where_it_is_slower() -> None:
     clock = FakeClock()
     levels = (QualityLevel("best", 0.7, 0.1), QualityLevel("fast", 2.0, 0.1))
     rates = rates_of(Slow(clock, replace(INFO, levels=levels, is_test_voice=True)), clock)
-    assert rates["best"] == LevelRate(1.0, 0.5)
-    assert (rates["fast"].rtf, rates["fast"].first_chunk_s) == pytest.approx((2.0, 1.1))
+    assert rates["best"] == LevelRate(1.0, 0.5, 0.0)
+    assert (rates["fast"].rtf, rates["fast"].first_chunk_s, rates["fast"].lag_s) == pytest.approx((2.0, 1.1, 0.5))
 
 
 def test_no_voices_means_no_rates() -> None:
