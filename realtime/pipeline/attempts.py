@@ -115,6 +115,7 @@ class Attempts:
         if found is None:
             return False
         task, attempt = found
+        task.failures[attempt.engine] = act.Reason.WORKER_LOST.value
         self._fall(task, attempt)
         return True
 
@@ -128,6 +129,7 @@ class Attempts:
         """It gives no more sound, because of `reason`."""
         log.warning("%s on %s failed: %s %s", attempt.job_id, attempt.worker_id, reason.value, message)
         metrics.jobs.labels(attempt.engine, reason.value).inc()
+        task.failures[attempt.engine] = reason.value
         self._fall(task, attempt)
         self._scheduler.failed(task.id, attempt.engine, reason, self._clock.now())
 

@@ -15,6 +15,8 @@ from realtime.scheduling import actions as act
 from realtime.scheduling.scheduler import Scheduler
 from realtime.types import EngineName
 
+ANEW_SLACK_S = 0.2  # beyond the first chunk's p99, to have a segment begun anew: the scheduler's own margins twice, and a frame (guess)
+
 
 class Performer:
     """`apply` does one action. `streams` is the dispatcher's own table, read here."""
@@ -56,7 +58,7 @@ class Performer:
             case act.ChangeQuality():
                 self._change_quality(task, action)
             case act.Fail():
-                task.stream.listener.fail(EngineFailed(f"no engine is left that could speak this ({action.reason.value})"))
+                task.stream.listener.fail(_nobody_left(task))
 
     def _dispatch(self, task: Task, action: act.Dispatch) -> None:
         if task.run.buffer.total == 0 and self._attempts.recalled(task):
@@ -71,6 +73,8 @@ class Performer:
 
     def _hand_over(self, task: Task, action: act.HandOver) -> None:
         task.reason = action.reason.value
+        if not action.is_race:
+            self._begin_anew(task, action)
         resume = self._resume_point(task, action, action.to_engine)
         if resume is None:
             return
@@ -78,6 +82,18 @@ class Performer:
             task.run.live = None
         self._start_standby(task, action, resume)
         self._attempts.tell_held(task)
+
+    def _begin_anew(self, task: Task, action: act.HandOver) -> None:
+        """The voice of a segment is gone before any of it was sent: where there is time, the next one speaks all of it, rather than the
+        listener hearing the old voice once more for a word or two."""
+        run, now = task.run, self._clock.now()
+        if run.buffer.taken or not run.buffer.total or run.standbys or run.resume or run.voicings[-1].engine == action.to_engine:
+            return
+        kept = find_resume(run, self._voices.info(run.voicings[-1].engine).text_form == "raw").cut if run.is_exact else run.buffer.total
+        needed_s = self._scheduler.snapshot(now).first_chunk_p99_s.get(action.to_engine, 0.0) + ANEW_SLACK_S
+        if now + needed_s + kept / run.rate <= action.deadline:
+            run.restart()
+            self._scheduler.keeps(task.id, kept / run.rate, now)
 
     def _resume_point(self, task: Task, action: act.Dispatch | act.HandOver, engine: EngineName) -> ResumePoint | None:
         """Where `engine` goes on; None if nothing is left to say: the job is over then."""
@@ -133,3 +149,10 @@ class Performer:
         if stream is not None:
             metrics.shed.labels(action.reason.value).inc()
             stream.listener.fail(Overloaded(f"no capacity: {action.reason.value}", retry_after_ms=action.retry_after_ms))
+
+
+def _nobody_left(task: Task) -> EngineFailed:
+    """Which text was meant, and why each engine gave it up; the ending itself says how much was heard, the log what each engine said."""
+    span = task.run.segment.span
+    failed = "; ".join(f"{engine}: {reason}" for engine, reason in task.failures.items())
+    return EngineFailed(f"no engine could speak characters {span.start} to {span.end} to their end ({failed or 'none was free in time'})")

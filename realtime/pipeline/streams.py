@@ -10,7 +10,7 @@ from realtime.pipeline.attempt import Attempt
 from realtime.pipeline.requests import Listener
 from realtime.pipeline.segment_run import SegmentRun
 from realtime.pipeline.voices import Part
-from realtime.types import JobId, UtteranceId
+from realtime.types import EngineName, JobId, UtteranceId
 
 
 @dataclass(slots=True, eq=False)
@@ -23,6 +23,7 @@ class Task:
     attempts: dict[JobId, Attempt] = field(default_factory=dict)
     tries: int = 0
     reason: str = ""
+    failures: dict[EngineName, str] = field(default_factory=dict)  # why each engine gave it up, the last time
 
     def by_engine(self, engine: str) -> Attempt | None:
         return next((a for a in self.attempts.values() if a.engine == engine and a.is_running), None)

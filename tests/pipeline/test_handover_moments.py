@@ -102,7 +102,7 @@ def on_stage(scene: Callable[[Stage], Awaitable[None]]) -> None:
         runner.run(play())
 
 
-def speak_under(*faults: Fault) -> tuple[Witness, Output, list[str]]:
+def speak_under(*faults: Fault, text: str = TEXT) -> tuple[Witness, Output, list[str]]:
     """Speak the text while the faults strike."""
     found: list[tuple[Witness, Output, list[str]]] = []
 
@@ -111,7 +111,7 @@ def speak_under(*faults: Fault) -> tuple[Witness, Output, list[str]]:
             stage.pool.plant(fault)
         utterance, ear = stage.utterance(), Witness(24000, stage.clock)
         utterance.open()
-        utterance.feed(TEXT)
+        utterance.feed(text)
         utterance.end()
         found.append((ear, await utterance.run(ear.take), stage.struck))
         await anyio.sleep(3.0)  # whoever was stopped is noticed and replaced
@@ -166,6 +166,21 @@ def test_what_is_told_after_a_switch_fits_what_is_heard_at_every_moment() -> Non
     assert switched > 30
 
 
+def test_a_voice_that_goes_before_any_of_its_segment_was_sent_is_not_heard_again() -> None:
+    """One fault, one change of voice: what the engine had made of the next sentence meanwhile is said by the other one."""
+    text, begun = "你好，世界。再见，朋友。", 0
+    for at_ms in range(0, 520, 40):
+        ear, ending, struck = speak_under(Fault(FaultKind.EXCEPTION, "u/1#1", float(at_ms)), text=text)
+        assert isinstance(ending, DoneOut)
+        assert listen(ear.sound(), 24000).text == text, at_ms
+        switches = ear.of(SwitchOut)
+        begun += bool(struck)
+        if struck:
+            assert [(s.from_engine, s.to_engine, s.character) for s in switches] == [("main", "second", 6)], at_ms
+            assert ear.silence_s(0.1) == 0.0
+    assert begun > 8
+
+
 @pytest.mark.parametrize("third_ms", range(0, 400, 40))
 def test_the_last_engine_failing_at_any_moment_is_an_error_with_what_was_heard(third_ms: int) -> None:
     for first_ms in (0, 150, 290):
@@ -199,6 +214,7 @@ def test_when_the_last_engine_fails_the_error_says_what_was_heard() -> None:
     assert isinstance(ending, FailedOut)
     assert ending.code == "engine_failed"
     assert 0 <= ending.heard_chars < len(TEXT)
+    assert ending.message.startswith("no engine could speak characters 0 to 9 to their end (main: engine_failed; ")
 
 
 @pytest.mark.parametrize("after_ms", range(100, 700, 60))
