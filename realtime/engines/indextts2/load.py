@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from realtime.engines.indextts2 import voice_pack
+from realtime.engines.indextts2.cost_history import steadied
 from realtime.engines.indextts2.engine import IndexTts2
 from realtime.engines.indextts2.kernels import load_kernels
 from realtime.engines.indextts2.levels import LEVELS
@@ -38,6 +39,6 @@ def load_engine(table: Mapping[str, Any]) -> IndexTts2:
     revision = folder.manifest.revision
     packs = IndexTts2.accepted(voice_pack.read_folder(options.voices_dir), stages, revision, options.prompt_frames)
     stages.acoustic.solver.prepare(level.schedule for level in LEVELS)
-    costs = measured_costs(stages)
+    costs = steadied(measured_costs(stages), cache, f"{revision} {options.precision} {kernels.name} {kernels.features}")
     log.info("indextts2 %s on %s kernels (%s), %d threads: %s", revision, kernels.name, kernels.features, kernels.threads, costs)
     return IndexTts2(stages, front_end, packs, options, costs, revision)

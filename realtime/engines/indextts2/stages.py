@@ -91,15 +91,22 @@ def load_stages(folder: ModelFolder, kernels: Kernels, precision: Precision, pos
 
 
 def measured_costs(stages: Stages) -> Costs:
-    """Time one small piece of each stage several times, keeping the best; the first run also touches all weights."""
+    """Time one small piece of each stage several times, keeping the best; the first run also touches all weights. Decoding, which a
+    neighbour of a moment slows most, is timed before, between and behind the others."""
     shape, estimator, kernels = stages.decoder.model.shape, stages.acoustic.solver.estimator, stages.vocoder.kernels
     x = np.zeros((TRIAL_ROWS, estimator.shape.mels), dtype=np.float32)
     static, table = estimator.static_null(2 * TRIAL_ROWS), stages.acoustic.solver.table(0.0)
     prefix = stages.decoder.prefix(np.ones((TRIAL_PREFIX, shape.model_dim), dtype=np.float32))
-    sequence = _trial(stages.decoder, prefix)
-    decode_s = _best(lambda: stages.decoder.step([sequence]), 8)
-    stages.decoder.end(sequence)
+
+    def code_s() -> float:
+        sequence = _trial(stages.decoder, prefix)
+        best = _best(lambda: stages.decoder.step([sequence]), 8)
+        stages.decoder.end(sequence)
+        return best
+
+    decode_s = code_s()
     flow_s = _best(lambda: list(estimator.steps(x, static, table)), 5)
+    decode_s = min(decode_s, code_s())
     vocode_s = _best(lambda: list(stages.vocoder.steps(x)), 2)
 
     def sound() -> Iterable[object]:
@@ -109,6 +116,7 @@ def measured_costs(stages: Stages) -> Costs:
     if isinstance(kernels, Native) and kernels.threads > 1:
         beside = _beside(stages.decoder, prefix, Background(stages.decoder, kernels), sound, flow_s + vocode_s)
     alone_s, delay_s = beside or (BESIDE * _alone(stages.decoder, prefix, kernels), None)
+    decode_s = min(decode_s, code_s())
     stages.decoder.forget_prefix(prefix)
     margin = int(MARGIN_SHARE * stages.vocoder.shape.context)
     return Costs(decode_s, flow_s / (2 * TRIAL_ROWS), vocode_s / TRIAL_ROWS, margin, alone_s, kernels.threads, delay_s)
