@@ -39,6 +39,7 @@ from realtime.scheduling.budget import PROFILES
 from realtime.scheduling.desk import SchedulerSettings
 from realtime.scheduling.scheduler import Scheduler
 from realtime.server.auth import Gatekeeper, KeyStore, check_exposure
+from realtime.server.fitness import Shortfall, shortfalls
 from realtime.server.gateway import Backstage, Gateway
 from realtime.server.routes import routes
 from realtime.text.segmenter import DEFAULT_SCHEDULE, SegmenterOptions, Stage
@@ -53,6 +54,8 @@ log = logging.getLogger("realtime.app")
 DEFAULT_PROFILE = "browser"
 # Prompts wait so long for the first engine; loading the largest model from a slow disk takes a few minutes.
 PREWARM_WAIT_S = 600.0
+# How often it is asked whether the engines still fit what listeners are promised: what is learned of them changes slowly.
+FITNESS_S = 30.0
 
 
 @dataclass(slots=True, eq=False)
@@ -95,6 +98,7 @@ def build_app(settings: Settings, clock: Clock | None = None) -> Starlette:
         content_type=lambda audio_format: make_encoder(audio_format).content_type,
         workers=lambda: [worker_row(worker) for worker in pool.workers()],
         breakers=lambda: breaker_states(scheduler, chain, clock.now()),
+        fitness=lambda: fitness(scheduler, chain, clock.now()),
         inject=mischief.take,
         reload=reload,
     )
@@ -111,6 +115,7 @@ def build_app(settings: Settings, clock: Clock | None = None) -> Starlette:
             tasks.start_soon(dispatcher.run)
             tasks.start_soon(mischief.run)
             tasks.start_soon(_warm_up, gateway)
+            tasks.start_soon(_tell_fitness, gateway)
             if prompts:
                 tasks.start_soon(_prewarm, gateway, pool, cache, prompts)
             yield
@@ -201,6 +206,12 @@ def breaker_states(scheduler: Scheduler, chain: tuple[str, ...], now: float) -> 
     return {engine: known[engine].value if engine in known else "closed" for engine in chain}
 
 
+def fitness(scheduler: Scheduler, chain: tuple[str, ...], now: float) -> tuple[dict[str, float], list[Shortfall]]:
+    """How long the engines' first chunks take (p99, seconds), of those that have workers; and for which profiles that is too long."""
+    known = scheduler.snapshot(now).first_chunk_p99_s
+    return known, shortfalls(chain, known, {name: profile.budget for name, profile in PROFILES.items()})
+
+
 def scheduler_settings(settings: Settings) -> SchedulerSettings:
     """The scheduler's part of the settings."""
     admission, breaker = settings.admission, settings.breaker
@@ -250,6 +261,18 @@ async def _warm_up(gateway: Gateway) -> None:
     """A second of computing that no listener should wait behind: the service is ready after it."""
     await anyio.to_thread.run_sync(warm_up)
     gateway.is_warm = True
+
+
+async def _tell_fitness(gateway: Gateway) -> None:
+    """Once the engines have been measured, and whenever what they do in service changes it: a line for each profile they don't fit."""
+    clock, told = gateway.clock, set[tuple[str, str]]()
+    while True:
+        if gateway.is_ready:
+            for shortfall in gateway.back.fitness()[1]:
+                if (shortfall.engine, shortfall.profile) not in told:
+                    told.add((shortfall.engine, shortfall.profile))
+                    log.warning("%s", shortfall)
+        await clock.sleep_until(clock.now() + (FITNESS_S if gateway.is_ready else 1.0))
 
 
 async def _prewarm(gateway: Gateway, pool: Pool, cache: SegmentCache, prompts: list[Prompt]) -> None:

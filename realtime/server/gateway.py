@@ -18,6 +18,7 @@ from realtime.pipeline.outputs import CancelledOut, DoneOut, Ending, FailedOut
 from realtime.pipeline.requests import Request
 from realtime.pipeline.utterance import Utterance, UtteranceOptions
 from realtime.pipeline.voices import VoiceBook
+from realtime.server.fitness import Shortfall
 from realtime.types import AudioFormat, Budget, Priority
 
 log = logging.getLogger("realtime.utterance")
@@ -35,6 +36,7 @@ class Backstage:
     content_type: Callable[[AudioFormat], str]
     workers: Callable[[], list[dict[str, Any]]]
     breakers: Callable[[], dict[str, str]]
+    fitness: Callable[[], tuple[dict[str, float], Sequence[Shortfall]]]  # p99 of each engine's first chunk in s; where it is too long
     inject: Callable[[dict[str, Any]], dict[str, Any]]
     reload: Callable[[], Awaitable[list[tuple[dict[str, Any], RealtimeError | None]]]]  # a row for each worker, and why it has no voices
 

@@ -61,6 +61,7 @@ def voice_list(gateway: Gateway) -> list[dict[str, Any]]:
 def capabilities(gateway: Gateway) -> dict[str, Any]:
     """`/v1/capabilities`."""
     breakers = gateway.back.breakers()
+    first_chunk_p99_s, shortfalls = gateway.back.fitness()
     return {
         "version": VERSION,
         "protocols": ["realtime.v1.msgpack", "realtime.v1.json"],
@@ -78,6 +79,10 @@ def capabilities(gateway: Gateway) -> dict[str, Any]:
                 "capacity": info.capacity,
                 "revision": info.revision,
                 "breaker": breakers.get(info.name, "closed"),
+                **({"first_chunk_p99_ms": round(first_chunk_p99_s[info.name] * 1000)} if info.name in first_chunk_p99_s else {}),
+                "too_slow_for": [
+                    {"profile": s.profile, "first_audio_ms": s.first_audio_ms, "hint": str(s)} for s in shortfalls if s.engine == info.name
+                ],
             }
             for info in gateway.voices.engines
         ],

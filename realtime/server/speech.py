@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
@@ -24,7 +24,7 @@ from realtime.pipeline.requests import Request as SpeechRequest
 from realtime.pipeline.utterance import Utterance
 from realtime.server.auth import Gatekeeper
 from realtime.server.gateway import Gateway
-from realtime.types import SPEEDS, AudioFormat, Codec, Emotion, Priority
+from realtime.types import SPEEDS, AudioFormat, Budget, Codec, Emotion, Priority
 
 STATUS = {
     "bad_text": 400,
@@ -141,9 +141,13 @@ def _parse(body: dict[str, Any], gateway: Gateway, key_id: str) -> tuple[SpeechR
         if value is not None and not isinstance(value, str):
             raise BadOption(f"`{name}` must be a string")
     emotion = Emotion(body["emotion"]) if body.get("emotion") else None
-    budget = gateway.back.profiles["batch"]
-    request = SpeechRequest(voice, body.get("language"), float(speed), emotion, Priority.NORMAL, budget, api_key=key_id)
+    request = SpeechRequest(voice, body.get("language"), float(speed), emotion, Priority.NORMAL, _budget(gateway), api_key=key_id)
     return request, _parse_format(body, gateway)
+
+
+def _budget(gateway: Gateway) -> Budget:
+    """As patient as a batch until it begins; but a stream over HTTP may be played as it comes, so nobody is made to wait within it."""
+    return replace(gateway.back.profiles["batch"], start_buffer_ms=gateway.back.profiles["browser"].start_buffer_ms)
 
 
 def _parse_format(body: dict[str, Any], gateway: Gateway) -> AudioFormat:
