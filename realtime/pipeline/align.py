@@ -5,8 +5,8 @@ the engine that failed. Both become cepstra without their mean and deviation (so
 their slopes. An open-ended dynamic time warp finds how far into the reference the sound goes.
 
 1) Tempo. Frame for frame at the reference's own pace a warp drifts by seconds, because standing still is cheap where a voice is unlike.
-   So the reference is stretched to nine tempi around the expected one, each is warped at 20 ms a row (of long sounds 40 ms, whose length
-   fixes the tempo anyway), and the cheapest wins; its pace is one column per row then, and leaving it costs `TURN`, but little in
+   So the reference is stretched to nine tempi around the expected one, each is warped at 20 ms a row (of long sounds 40 or 80 ms, whose
+   length fixes the tempo anyway), and the cheapest wins; its pace is one column per row then, and leaving it costs `TURN`, but little in
    silence, where voices differ as they like.
 2) Place. The last seconds are warped again at 10 ms, forward and backward: the cost of the best path through every cell gives a
    likelihood of every place at every row (a cost of `NAT` is a factor of e), so each word's beginning in the sound comes with its doubt.
@@ -47,7 +47,8 @@ TEMPO_WEIGHT = 24.0  # cost of a tempo that is one deviation off, times two
 BAND_S = 1.2  # to either side of the diagonal: pauses that only one of the two makes, and what a tempo's step leaves
 FINE_S = 1.5  # of the sound's end that is warped at full resolution
 NAT = 4.0  # neighbouring frames are not independent: so much cost is one nat (calibrated: 9 of 10 places lie within the stated doubt)
-LONG_ROWS = 250  # from here on the tempo is looked for at 40 ms a row: places are as good, the time is half (measured)
+LONG_ROWS = (250, 600)  # from here on the tempo is looked for at 40, 80 ms a row: places are as good, the time is half (measured)
+LEAST_REFERENCE = 2 << (1 + len(LONG_ROWS))  # rows that can be halved so often and are still two
 LEAST_ROWS = 20  # for a mean and a deviation
 ROWS_AT_ONCE = 64  # of a matrix product, of which only a band is used: fewer cost calls, more waste products (measured)
 BEYOND = np.float32(1e7)  # cost of a cell outside
@@ -73,17 +74,20 @@ class Alignment:
     doubt_s: float
     tempo: float = 1.0
     cost: float = 0.0
-    _likely: Matrix = field(default_factory=lambda: np.zeros((0, 1), np.float32), repr=False, compare=False)
-    _first: tuple[int, int] = (0, 0)  # row of `_likely[0]` in the sound, column of `_likely[0, 0]` in the stretched reference
+    # [rows, band + 1]: how surely row i of the sound lies at cell k of the band or further; the last one's is 0
+    _past: Matrix = field(default_factory=lambda: np.zeros((0, 1), np.float32), repr=False, compare=False)
+    _first: tuple[int, int] = (0, 0)  # row of `_past[0]` in the sound, column of `_past[0, 0]` in the stretched reference
     _loud: Mask = field(default_factory=lambda: np.zeros(0, np.bool_), repr=False, compare=False)
 
     def crossing(self, time_s: float) -> Crossing | None:
         """When the sound passes `time_s` of the reference; None where that is further back than was looked at, or not reached yet."""
-        rows, width = self._likely.shape
-        column = round(time_s / self.tempo / HOP_S) - self._first[1] - np.arange(rows)  # of the band's cells, the first past it
-        past = np.pad(np.cumsum(self._likely[:, ::-1], axis=1)[:, ::-1], ((0, 0), (0, 1)))
-        reached = np.maximum.accumulate(past[np.arange(rows), np.clip(column, 0, width)]) if rows else np.zeros(0)
-        if not rows or reached[0] > 0.5 or reached[-1] < 0.5:
+        rows, edge = len(self._past), self._past.shape[1] - 1
+        first = round(time_s / self.tempo / HOP_S) - self._first[1]  # of the band's cells in the first row, the first past it
+        if rows == 0 or self._past[0, min(max(first, 0), edge)] > 0.5:
+            return None
+        column = np.clip(first - np.arange(rows), 0, edge)
+        reached = np.maximum.accumulate(self._past[np.arange(rows), column])
+        if reached[-1] < 0.5:
             return None
         low, mid, high = (int(np.searchsorted(reached, share)) for share in (0.05, 0.5, 0.95))
         doubt = float(self._loud[low:high].sum()) if reached[-1] >= 0.95 else float(high - low) * 2
@@ -94,13 +98,15 @@ def align(sound: Matrix, reference: Matrix, tempo: float = 1.0, tempo_doubt: flo
     """How far into `reference` the `sound` goes, both log-mel rows from the segment's beginning (`audio.features`).
 
     `tempo`: reference time per sound time as far as it is known, `tempo_doubt` the deviation of its logarithm. Nothing that sounds ends
-    at the beginning.
+    at the beginning. Rows that are no numbers, and those that there is nothing to compare with, end nowhere: the doubt is infinite.
     """
+    if len(reference) < LEAST_REFERENCE or not (np.isfinite(sound).all() and np.isfinite(reference).all()):
+        return Alignment(0.0, np.inf, tempo)
     heard, known = _Described.of(sound), _Described.of(reference)
-    if len(sound) < 2 or len(reference) < 2 or not heard.loud.any():
+    if len(sound) < 2 or not heard.loud.any():
         return Alignment(0.0, 0.0, tempo)
     tempi = tempo * np.exp(np.linspace(-TEMPO_SPAN * tempo_doubt, TEMPO_SPAN * tempo_doubt, TEMPI))
-    halvings = 1 if len(sound) < LONG_ROWS else 2
+    halvings = 1 + sum(len(sound) >= rows for rows in LONG_ROWS)
     rough, plain = heard, known
     for _ in range(halvings):
         rough, plain = rough.halved(), plain.halved()
@@ -174,11 +180,12 @@ def _placed(heard: _Described, pace: _Described, coarse: Matrix, halvings: int, 
     through = paths + warp.backward()
     likely = np.exp((through.min(axis=1, keepdims=True) - through) / (NAT * turn / TURN))
     likely /= likely.sum(axis=1, keepdims=True)
-    total = np.cumsum(likely[-1])
-    low, mid, high = (rows - half + int(np.searchsorted(total, share)) for share in (0.05, 0.5, 0.95))
+    past = np.zeros((rows - first, 2 * half + 2), np.float32)
+    np.cumsum(likely[:, ::-1], axis=1, out=past[:, -2::-1])
+    low, mid, high = (rows - half + int(np.searchsorted(1 - past[-1, 1:], share)) for share in (0.05, 0.5, 0.95))
     to_s = tempo * HOP_S
     end_s = min(max(0, mid), len(pace.loud)) * to_s
-    return Alignment(end_s, (high - low) * to_s, tempo, float(paths[-1].min()) / rows, likely, (first, first - half), heard.loud[first:])
+    return Alignment(end_s, (high - low) * to_s, tempo, float(paths[-1].min()) / rows, past, (first, first - half), heard.loud[first:])
 
 
 def _refined(row: Matrix, halvings: int) -> Matrix:

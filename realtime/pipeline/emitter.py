@@ -3,8 +3,7 @@
 The emitter is asked, it never waits. It takes sound from the first run only, keeps the tail of an unfinished one back so that a
 handover finds something to fade, and leaves the lead to its caller.
 
-Of an engine that tells no word times it keeps more back while the listener has plenty: a resume point found by ear is sure at a word's
-beginning, and `HELD_BY_EAR_S` of sound has one. What is held is unsent, not lost: it goes out as the lead sinks to `LEAST_LEAD_S`.
+Of an engine that tells no word times it keeps more back while the listener has enough (`ear_hold.py`).
 """
 
 from __future__ import annotations
@@ -14,17 +13,13 @@ from collections import deque
 from realtime.audio.codecs import EncodedFrame, make_encoder
 from realtime.audio.splice import EDGE_MS
 from realtime.pipeline.attempt import Voicing
+from realtime.pipeline.ear_hold import EarHold
 from realtime.pipeline.outputs import AudioOut, FlushedOut, Output, SegmentOut, SwitchOut, Word
-from realtime.pipeline.resume import MOST_GIVEN_UP_S
 from realtime.pipeline.segment_run import SegmentRun
 from realtime.types import AudioFormat, EngineName
 
 # The tail of an unfinished segment that is not sent, so that a join can be placed and faded in it (architecture section 3).
 HOLD_BACK_MS = 80
-# Held beyond that where the place would have to be found by ear: as much as a handover looks through.
-HELD_BY_EAR_S = MOST_GIVEN_UP_S
-# What the listener has first: the fallback's first sound and a network's worst second fit in (guess; players hold 0.1 to 0.5 s).
-LEAST_LEAD_S = 1.0
 # Largest and smallest frame: 100 ms keeps the cost per stream low, 20 ms is what telephony and Opus use.
 FRAME_MS = 100
 MIN_FRAME_MS = 20
@@ -58,7 +53,7 @@ class Emitter:
         self._speaker: EngineName = ""
         self._reported_words = 0
         self._is_finished = False
-        self._lead_s = 0.0
+        self._ear_hold = EarHold(self.rate, self._frame)
         self._sent_runs: deque[tuple[int, int, SegmentRun]] = deque(maxlen=REMEMBERED_RUNS)
 
     def add(self, run: SegmentRun) -> None:
@@ -88,26 +83,27 @@ class Emitter:
 
     @property
     def unsent_samples(self) -> int:
-        """Sound that may follow what was sent, in order, up to where something is still to come; with the tail that is held back."""
-        total = 0
+        """Sound that may follow what was sent, in order, up to where something is still to come; with the tail that is held back, and
+        without what a change of voices would give up."""
+        total = -self._ear_hold.uncounted(len(self.runs[0].buffer) - self._hold) if self.runs else 0
         for run in self.runs:
             total += len(run.buffer) if run.is_complete else min(len(run.buffer), run.takeable + self._hold)
             if not run.is_complete:
                 break
-        return total
+        return max(0, total)
 
     @property
     def due_in_s(self) -> float | None:
         """When more of what is held for the ear's sake must go out, counted from the last `next`; None if nothing is."""
-        run, due_in_s = self.head, self._lead_s - LEAST_LEAD_S + self._frame / self.rate
-        is_held = run is not None and self._is_by_ear(run) and len(run.buffer) - self._hold >= self._min_frame
+        run, due_in_s = self.head, self._ear_hold.due_in_s
+        is_held = run is not None and self._ear_hold.is_needed and len(run.buffer) - self._hold >= self._min_frame
         return due_in_s if is_held and due_in_s > 0 else None
 
     def next(self, room: int, lead_s: float = 0.0) -> Output | None:
         """The next thing to send, or None if there is nothing. Up to `room` samples of sound are made ready at once, at least a frame
         unless it is 0; of a codec proper one frame, since packets take up to 0.2 ms each and other streams wait meanwhile. `lead_s`: what
         the listener has and did not hear yet."""
-        self._lead_s = lead_s
+        self._ear_hold.look(lead_s, self.sent_samples / self.rate - lead_s)
         if not self._queue:
             self._fill(room)
         return self._queue.popleft() if self._queue else None
@@ -155,20 +151,16 @@ class Emitter:
                 return  # else the codec keeps what it was given for its first packet
 
     def _ready(self, run: SegmentRun) -> int:
+        self._ear_hold.follow(run)
         if run.is_complete:
             return len(run.buffer)
         if run.resume is not None and run.resume.is_exact:
             ready = run.takeable - self._fade  # whoever wins, the old voice sounds up to there, and needs no more for the join
         else:
             ready = min(len(run.buffer) - self._hold, run.takeable)
-        if self._is_by_ear(run):
-            wanted = round((LEAST_LEAD_S - self._lead_s) * self.rate)
-            ready = min(ready, max(len(run.buffer) - round(HELD_BY_EAR_S * self.rate), wanted if wanted >= self._frame else 0))
+        if self._ear_hold.is_needed:
+            ready = min(ready, self._ear_hold.sendable(len(run.buffer)))
         return ready if ready >= self._min_frame else 0
-
-    def _is_by_ear(self, run: SegmentRun) -> bool:
-        """Its resume point is not settled, and would have to be looked for in the sound."""
-        return not run.is_complete and run.resume is None and run.reference is not None and run.buffer.ear is not None
 
     def _emit(self, run: SegmentRun, ready: int) -> None:
         taken = run.buffer.taken
@@ -185,6 +177,7 @@ class Emitter:
         samples = run.buffer.take(ready if following is None else min(ready, following - taken))
         self.samples_by_engine[voicing.engine] = self.samples_by_engine.get(voicing.engine, 0) + len(samples)
         self.sent_samples += len(samples)
+        self._ear_hold.sent()
         self._queue_frames(self._encoder.encode(samples), voicing.engine)
 
     def _announce(self, run: SegmentRun, voicing: Voicing) -> None:

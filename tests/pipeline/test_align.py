@@ -69,9 +69,11 @@ def test_what_tells_voices_apart_does_not_lead_astray(pitch_hz: float, size: flo
     assert found.time_s == pytest.approx(2.0 * share, abs=0.06)
 
 
-@pytest.mark.parametrize("long_rows", [1, 10_000])
+@pytest.mark.parametrize("long_rows", [(1, 1), (1,), ()])
 @pytest.mark.parametrize("share", [0.35, 0.57, 0.84])
-def test_a_rougher_look_for_the_tempo_finds_the_same_place(monkeypatch: pytest.MonkeyPatch, long_rows: int, share: float) -> None:
+def test_a_rougher_look_for_the_tempo_finds_the_same_place(
+    monkeypatch: pytest.MonkeyPatch, long_rows: tuple[int, ...], share: float
+) -> None:
     monkeypatch.setattr("realtime.pipeline.align.LONG_ROWS", long_rows)
     sound = spoken(10, 0.45, timbre=0.6)
     found = align(mels(sound[: round(len(sound) * share)]), mels(spoken(10, 0.35)))
@@ -124,3 +126,36 @@ def test_silence_says_nothing_of_the_place() -> None:
 def test_more_sound_than_reference_ends_at_its_end() -> None:
     found = align(REFERENCE, mels(spoken(4, 0.2)))
     assert 0.0 <= found.time_s <= 0.8 + HOP_S
+
+
+RNG = np.random.default_rng(3)
+ODD = {
+    "nothing": np.zeros((0, 40), np.float32),
+    "a row": RNG.standard_normal((1, 40)).astype(np.float32),
+    "three rows": RNG.standard_normal((3, 40)).astype(np.float32),
+    "silence": np.full((150, 40), np.log(1e-8), np.float32),
+    "one sound": np.ones((60, 40), np.float32),
+    "noise": RNG.standard_normal((90, 40)).astype(np.float32),
+    "half a minute": RNG.standard_normal((3000, 40)).astype(np.float32),
+}
+
+
+@pytest.mark.parametrize("known", ODD)
+@pytest.mark.parametrize("heard", ODD)
+def test_whatever_is_aligned_the_place_lies_in_the_reference(heard: str, known: str) -> None:
+    for tempo, doubt in ((1.0, 0.2), (2.0, 0.07), (0.5, 0.0), (1.0, 0.6)):
+        found = align(ODD[heard], ODD[known], tempo, doubt)
+        assert 0.0 <= found.time_s <= len(ODD[known]) * HOP_S + 0.02
+        assert 0.0 <= found.doubt_s < 60.0 or (found.doubt_s == np.inf and len(ODD[known]) < 16)
+        for at_s in (-1.0, 0.0, 0.4, 100.0):
+            crossing = found.crossing(at_s)
+            assert crossing is None or (0.0 <= crossing.at_s <= len(ODD[heard]) * HOP_S and crossing.doubt_s >= 0.0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_found_nowhere(value: float) -> None:
+    broken = REFERENCE.copy()
+    broken[20, 3] = value
+    for found in (align(broken, REFERENCE), align(REFERENCE, broken)):
+        assert found.doubt_s == np.inf
+        assert found.crossing(0.1) is None

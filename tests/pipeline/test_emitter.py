@@ -8,7 +8,8 @@ import pytest
 from realtime.audio.codecs import CODECS
 from realtime.engines.base import Chunk
 from realtime.pipeline.attempt import Attempt, ResumePoint
-from realtime.pipeline.emitter import HELD_BY_EAR_S, HOLD_BACK_MS, LEAST_LEAD_S, Emitter
+from realtime.pipeline.ear_hold import HELD_BY_EAR_S, LATE_LEAD_S, LATENESS, LEAST_LEAD_S, held_of
+from realtime.pipeline.emitter import HOLD_BACK_MS, Emitter
 from realtime.pipeline.outputs import AudioOut
 from realtime.pipeline.segment_run import SegmentRun
 from realtime.types import AudioFormat, Codec, Segment, Span, SpokenText
@@ -67,7 +68,7 @@ def test_a_listener_with_plenty_leaves_more_sound_for_the_ear() -> None:
 
 @pytest.mark.parametrize("lead_s", [0.0, 0.2])
 def test_a_listener_with_little_gets_all_but_the_tail(lead_s: float) -> None:
-    emitter, run = growing(0.5)
+    emitter, run = growing(0.25)
     drain(emitter, lead_s)
     assert held_s(run) == pytest.approx(HOLD_BACK_MS / 1000)
     assert emitter.due_in_s is None
@@ -81,7 +82,62 @@ def test_what_is_held_for_the_ear_goes_out_as_the_lead_sinks() -> None:
         lead_s = drain(emitter, lead_s - emitter.due_in_s - 1e-6)
         least_s = min(least_s, lead_s)
     assert held_s(run) == pytest.approx(HOLD_BACK_MS / 1000, abs=0.02)
-    assert least_s >= LEAST_LEAD_S - 0.1
+    assert least_s >= LATE_LEAD_S - 0.1
+
+
+@pytest.mark.parametrize("cushion_s", [0.05, 0.3, 0.55, 0.7, 0.9, 1.2, 3.0])
+def test_what_is_held_of_a_cushion(cushion_s: float) -> None:
+    emitter, run = growing(cushion_s)
+    drain(emitter, 0.0)
+    assert held_s(run) == pytest.approx(held_of(cushion_s, HOLD_BACK_MS / 1000), abs=0.11)
+
+
+def play_on(emitter: Emitter, lead_s: float, seconds: float) -> float:
+    """The listener hears so much, and gets what goes out meanwhile; returns the lead then."""
+    for _ in range(round(seconds * 100)):
+        lead_s = drain(emitter, lead_s - 0.01)
+    return lead_s
+
+
+def in_flow() -> tuple[Emitter, SegmentRun, float]:
+    """An engine that has given 0.2 s every 0.2 s for a while, its listener, and their lead just after the last of it came."""
+    emitter, run = growing(1.0)
+    lead_s = drain(emitter, 0.0)
+    for _ in range(6):
+        lead_s = play_on(emitter, lead_s, 0.2)
+        receive(run, 0.2)
+        lead_s = drain(emitter, lead_s)
+    return emitter, run, lead_s
+
+
+def receive(run: SegmentRun, seconds: float) -> None:
+    assert run.live is not None
+    run.receive(run.live, Chunk("j#1", np.zeros(round(seconds * RATE), np.float32), RATE))
+
+
+def test_while_the_engine_is_in_time_the_listener_has_the_least_lead_and_all_sound_counts() -> None:
+    emitter, run, lead_s = in_flow()
+    assert lead_s >= LEAST_LEAD_S - 0.1
+    assert emitter.unsent_samples == len(run.buffer) > 0.2 * RATE
+
+
+def test_the_hold_of_a_late_engine_stays_and_is_no_time_to_spare() -> None:
+    emitter, run, lead_s = in_flow()
+    lead_s = play_on(emitter, lead_s, LATENESS * 0.2 + 0.02)
+    assert emitter.unsent_samples == emitter.rate * HOLD_BACK_MS // 1000
+    in_hand = len(run.buffer)
+    lead_s = play_on(emitter, lead_s, lead_s - LATE_LEAD_S - 0.01)
+    assert len(run.buffer) == in_hand > 0.2 * RATE
+    play_on(emitter, lead_s, 0.3)
+    assert len(run.buffer) < in_hand  # nobody took over: better said than kept
+
+
+def test_sound_that_comes_after_all_is_time_to_spare_again() -> None:
+    emitter, run, lead_s = in_flow()
+    lead_s = play_on(emitter, lead_s, LATENESS * 0.2 + 0.02)
+    receive(run, 0.2)
+    drain(emitter, lead_s)
+    assert emitter.unsent_samples == len(run.buffer)
 
 
 def test_only_an_ear_needs_more_than_the_tail() -> None:

@@ -144,3 +144,31 @@ def test_sound_is_described_only_where_a_plan_was_asked_for() -> None:
     run.follow()
     run.buffer.append(np.zeros(RATE, np.float32))
     assert run.buffer.ear is not None and len(run.buffer.ear) == RATE
+
+
+@pytest.mark.parametrize(
+    "sound", [np.zeros(2 * RATE, np.float32), spoken(0.26)[: RATE // 100], np.zeros(1, np.float32)], ids=["silence", "10 ms", "a sample"]
+)
+@pytest.mark.parametrize(
+    "reference", [np.zeros((0, 40), np.float32), log_mel(spoken(0.2), RATE)[:15], np.full((200, 40), np.nan, np.float32)]
+)
+@pytest.mark.parametrize("taken_s", [0.0, 0.005, 1.9])
+def test_odd_sound_or_an_odd_reference_still_gives_a_place(sound: np.ndarray, reference: np.ndarray, taken_s: float) -> None:
+    run = run_of(sound, taken_s)
+    run.reference = reference
+    point = find_resume(run)
+    assert 0 <= point.character <= len(TEXT)
+    assert run.buffer.taken <= point.cut <= run.buffer.total
+    assert point.skip_s >= 0.0
+
+
+def test_a_segment_of_one_word() -> None:
+    run = SegmentRun(Segment(0, Span(0, 1), "甲"), RATE)
+    run.follow()
+    run.plan, run.reference = SpeechPlan((0.0, 0.2), (Span(0, 1),), "other"), log_mel(spoken(0.2)[: RATE // 5], RATE)
+    attempt = Attempt("j#1", "quiet", "v", "w", "", SpokenText.verbatim("甲"))
+    run.begin(attempt)
+    run.receive(attempt, Chunk("j#1", spoken(0.26, 0.5)[: round(0.1 * RATE)], RATE))
+    run.buffer.take(RATE // 50)
+    point = find_resume(run)
+    assert point.is_nothing_left or 0.0 <= point.skip_s <= 0.2
