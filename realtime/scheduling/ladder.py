@@ -20,12 +20,14 @@ class Rung:
 @dataclass(frozen=True, slots=True)
 class Need:
     """What a segment asks of a level. `audio_s` seconds of sound, the first due at `deadline`; `spare_s`: how long after its first
-    sound the listener can go without more, beyond what that sound lasts (None: until the deadline, the listener is hearing already)."""
+    sound the listener can go without more, beyond what that sound lasts (None: until the deadline, the listener is hearing already);
+    `tail_s`: so much of what is there can't be heard yet."""
 
     now: float
     deadline: float
     audio_s: float
     spare_s: float | None = None
+    tail_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def is_in_time(rung: Rung, need: Need) -> bool:
     if need.spare_s is None:
         spare_s = need.deadline - first
         return max(0.0, (rung.rtf - 1) * need.audio_s, rung.lag_s) <= spare_s
-    return first + max(0.0, rung.lag_s - need.spare_s) <= need.deadline and (rung.rtf - 1) * need.audio_s <= need.spare_s
+    return first + max(0.0, rung.lag_s + need.tail_s) <= need.deadline and (rung.rtf - 1) * need.audio_s <= need.spare_s
 
 
 def choose(rungs: Sequence[Rung], need: Need, least: int = 0) -> Choice:

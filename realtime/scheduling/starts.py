@@ -5,7 +5,9 @@ within the first-audio budget and its second too late for a listener who began w
 the first word costs less than a change of voice after it. Engines that are ahead at once wait for nothing.
 
     dispatch ---- first chunk ---- held ----> begins                                   first-audio deadline
-                       |<--- lag + reserve --->|<- start buffer + first chunk ->| second chunk is there
+                       |<--- lag + reserve --->|<-- first chunk -->| second chunk is there
+
+The start buffer is not counted on: it covers the network, and some clients play what comes as it comes.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ def begins_at(stream: Stream, desk: Desk, unsent_s: float, now: float) -> float:
     if run.audio_s == 0 and stream.unsent_s == 0:
         return now  # what there is was recalled, and recalled sound is promised at once
     before_s = max(0.0, unsent_s - run.base_s - run.audio_s)
-    return min(latest, _first_follows_at(run, desk) - before_s - playout.start_buffer_s + HELD_BACK_S + _reserve_s(stream, run, desk))
+    return min(latest, _first_follows_at(run, desk) - before_s + HELD_BACK_S + _reserve_s(stream, run, desk))
 
 
 def _first_follows_at(run: Run, desk: Desk) -> float:
@@ -45,8 +47,6 @@ def _first_follows_at(run: Run, desk: Desk) -> float:
 
 def _reserve_s(stream: Stream, run: Run, desk: Desk) -> float:
     """So long before silence a race with the next engine would begin, which is not to happen at every start."""
-    others = [engine for engine in stream.spec.chain if engine != run.engine and desk.fleet.has(engine)]
-    if not others:
-        return 0.0
-    rules = desk.settings.handover
-    return rules.margin_s + rules.commit_s + min(desk.rates.first_chunk_p99_s(engine) for engine in others)
+    chain, rules = stream.spec.chain, desk.settings.handover
+    following = next((engine for engine in chain[chain.index(run.engine) + 1 :] if desk.fleet.has(engine)), None)
+    return rules.margin_s + rules.commit_s + desk.rates.first_chunk_p99_s(following) if following else 0.0

@@ -21,7 +21,7 @@ from realtime.scheduling.handover import start_at
 from realtime.scheduling.ladder import Choice, Need, Rung, choose, least_rung
 from realtime.scheduling.queues import LazyHeap
 from realtime.scheduling.rates import KEEPS_UP
-from realtime.scheduling.streams import JobEvent, JobRecord, JobState, Run, Stream
+from realtime.scheduling.streams import HELD_BACK_S, JobEvent, JobRecord, JobState, Run, Stream
 from realtime.types import EngineName, JobId, Priority
 
 CLASSES = tuple(Priority)
@@ -300,7 +300,7 @@ class WaitingRoom:
         """What the rest of the segment asks of a level on that worker."""
         playout = job.stream.playout
         is_first = not (playout.has_started() or job.stream.active)
-        return Need(now, deadline, job.remaining_s, spare_s=playout.start_buffer_s if is_first else None)
+        return Need(now, deadline, job.remaining_s, playout.start_buffer_s if is_first else None, HELD_BACK_S)
 
     def rungs(self, job: JobRecord, worker: Worker) -> list[Rung]:
         """The levels that the stream allows on that worker, as they would run with one more job on it."""

@@ -317,9 +317,9 @@ def test_in_time_is_decided_by_both_ends(rtf: float, first: float, audio: float,
     assert is_in_time(Rung("l", first, rtf), Need(10.0, 10.0 + slack, audio)) is expected
 
 
-@pytest.mark.parametrize(("lag_s", "slack", "expected"), [(0.3, 0.8, False), (0.3, 0.95, True), (0.1, 0.75, True), (-1.0, 0.65, False)])
+@pytest.mark.parametrize(("lag_s", "slack", "expected"), [(0.3, 1.05, False), (0.3, 1.15, True), (-0.1, 0.75, True), (-1.0, 0.65, False)])
 def test_a_start_may_be_put_off_for_chunks_that_come_late(lag_s: float, slack: float, expected: bool) -> None:
-    need = Need(10.0, 10.0 + slack, 3.0, spare_s=0.1)
+    need = Need(10.0, 10.0 + slack, 3.0, spare_s=0.1, tail_s=0.1)
     assert is_in_time(Rung("l", 0.7, 0.9, lag_s), need) is expected
 
 
