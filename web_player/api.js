@@ -2,7 +2,8 @@
 /**
  * The service's HTTP side: what it offers, how it fares, faults on purpose, and tokens for the socket (a page can't send headers there).
  *
- * @typedef {{ name: string, sample_rate: number, languages: string[], breaker: string, capacity: number }} EngineRow
+ * @typedef {{ name: string, sample_rate: number, languages: string[], breaker: string, capacity: number,
+ *   too_slow_for?: { profile: string, first_audio_ms: number, hint: string }[] }} EngineRow
  * @typedef {{ version: string, engines: EngineRow[], allows_faults: boolean,
  *   budgets: Record<string, { max_lead_ms: number, first_audio_ms: number }> }} Capabilities
  * @typedef {{ id: string, engine: string, state: string, jobs: number, restarts: number, rss_mb: number, last_error: string }} WorkerRow

@@ -2,7 +2,7 @@
 /**
  * What a listener experiences of one utterance: first sound, silences, switches; and the marks that tell the service of it.
  *
- * @typedef {'first' | 'switch' | 'gap' | 'stop'} MarkKind
+ * @typedef {'first' | 'switch' | 'gap' | 'stop' | 'fault'} MarkKind
  * @typedef {{ onMark: (kind: MarkKind, label: string) => void,
  *   onSay: (key: string, values: Record<string, string | number>, kind: 'plain' | 'problem' | 'switch') => void }} ListeningHandlers
  *   onMark: something to show on a time line; onSay: something to tell, as a key of i18n.js
@@ -25,6 +25,8 @@ export class Listening {
     this.underruns = 0;
     this.underrunMs = 0;
     this.switches = 0;
+    /** Of the silences, what was told with a switch before. */
+    this._toldGapMs = 0;
     this._state = 'waiting';
     this._dryAt = 0;
     this._gapMs = 0;
@@ -78,6 +80,8 @@ export class Listening {
     this.switches += 1;
     const { from_engine: from, to_engine: to } = message;
     this._handlers.onMark('switch', `→ ${to}`);
-    this._handlers.onSay('switched', { from, to, reason: message.reason }, 'switch');
+    const gapMs = Math.round(this.underrunMs - this._toldGapMs);
+    this._toldGapMs = this.underrunMs;
+    this._handlers.onSay(gapMs > 0 ? 'switchedLate' : 'switched', { from, to, reason: message.reason, ms: gapMs }, 'switch');
   }
 }

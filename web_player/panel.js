@@ -23,11 +23,13 @@ export class Panel {
    * @param {import('./api.js').Api} api
    * @param {import('./view.js').Palette} palette
    * @param {(voices: import('./dialect.js').Voice[]) => void} onVoices called whenever other engines are there than before
+   * @param {() => void} onFault called when an engine was harmed
    */
-  constructor(api, palette, onVoices) {
+  constructor(api, palette, onVoices, onFault) {
     this._api = api;
     this._palette = palette;
     this._onVoices = onVoices;
+    this._onFault = onFault;
     this._engines = '';
     /** @type {Capabilities | null} */
     this.capabilities = null;
@@ -86,7 +88,7 @@ export class Panel {
   }
 
   /** @param {import('./api.js').EngineRow} engine */
-  _row({ name, breaker }) {
+  _row({ name, breaker, too_slow_for: tooSlowFor = [] }) {
     const row = make('li', '');
     row.style.setProperty('--engine', `var(--engine-${this._palette.index(name)})`);
     row.dataset.speaking = String(name === this._speaking);
@@ -94,6 +96,11 @@ export class Panel {
     const badge = make('span', 'badge', t(BREAKERS[breaker] ?? breaker));
     badge.dataset.breaker = breaker;
     row.append(make('span', 'swatch'), make('span', 'name', name), badge, make('span', 'detail', this._detail(name)));
+    if (tooSlowFor.length) {
+      const hint = make('span', 'detail slow', t('tooSlow', { profiles: tooSlowFor.map(({ profile }) => profile).join(', ') }));
+      hint.title = tooSlowFor.map((one) => one.hint).join('\n');
+      row.append(hint);
+    }
     return row;
   }
 
@@ -126,6 +133,7 @@ export class Panel {
     try {
       await this._api.fault({ kind, engine, at_ms: STRIKE_AT_MS, value });
       say(t('faultSet', { engine }), 'switch');
+      this._onFault();
     } catch (error) {
       say(t('faultFailed', { reason: /** @type {Error} */ (error).message }), 'problem');
     }

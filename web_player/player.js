@@ -16,7 +16,7 @@ const KEY_STORE = 'realtime-key';
 /** Pictures per second where motion is to be reduced. */
 const CALM_MS = 500;
 /** Words for marks in the plot that bring none. */
-const MARKS = { first: 'markFirst', gap: 'markGap', stop: 'markStop', switch: 'switches' };
+const MARKS = { first: 'markFirst', gap: 'markGap', stop: 'markStop', switch: 'switches', fault: 'markFault' };
 
 speakIn(preferredLanguage(navigator.languages), document);
 
@@ -25,11 +25,11 @@ const palette = new Palette();
 const history = new LeadHistory();
 const settings = new Settings();
 const captions = new CaptionView(byId('captions'), palette);
-const panel = new Panel(api, palette, (voices) => {
-  settings.offerVoices(voices);
-  talk.resume();
-});
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
+const panel = new Panel(api, palette, offerVoices, () => {
+  history.mark({ at: performance.now(), kind: 'fault', label: t(MARKS.fault) });
+  byId('captions').closest('section')?.scrollIntoView({ block: 'nearest', behavior: calm.matches ? 'auto' : 'smooth' });
+});
 
 const connection = new Connection(connect, {
   onState: showConnection,
@@ -57,6 +57,12 @@ const talk = new Talk(connection, settings, {
 });
 
 const compose = new Compose(talk, () => settings.pace);
+
+/** @param {import('./dialect.js').Voice[]} voices */
+function offerVoices(voices) {
+  settings.offerVoices(voices);
+  talk.resume();
+}
 
 /** Where to connect; also the moment to learn what the service offers. */
 async function connect() {

