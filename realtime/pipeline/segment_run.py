@@ -262,15 +262,14 @@ class SegmentRun:
         for word in attempt.words:
             start, end = (attempt.base + round(edge * scale) for edge in (word.start, word.end))
             if word.span.start >= floor:
-                self._reach(word.span.start)
+                if self._words and self._words[-1].span.end < word.span.start:
+                    self._reach(word.span.start)
                 self._words.append(Word(word.span, max(0.0, start * to_ms), max(0.0, end * to_ms)))
         attempt.words.clear()
 
     def _reach(self, char: int) -> None:
         """Letters and digits right behind the last word and before `char` belong to it: of `2024`, twenty twenty-four, an engine tells
         no time for one digit."""
-        if not self._words:
-            return
         last, base = self._words[-1], self.segment.span.start
         between = self.segment.text[last.span.end - base : char - base]
         reached = next((i for i, letter in enumerate(between) if not letter.isalnum()), len(between))
@@ -280,7 +279,8 @@ class SegmentRun:
     def _complete(self, attempt: Attempt) -> None:
         if self._splicer is not None:
             self.buffer.append(self._splicer.flush())
-        self._reach(self.segment.span.end)
+        if self._words:
+            self._reach(self.segment.span.end)
         self._anchor_words()
         if len(self._text_map) > 1 or self.plan is None:
             self._text_map.add(self.buffer.total, self.segment.span.end)
