@@ -96,7 +96,7 @@ class Utterance:
         self._last_text_at = self.began
         self._is_paused = False
         self._room_at_s: float | None = None
-        self._begins_at = self.began
+        self._begins_at: float | None = None
         self._ending: CancelledOut | FailedOut | None = None
 
     def __repr__(self) -> str:
@@ -235,7 +235,7 @@ class Utterance:
             times.append(due)
         if self._room_at_s is not None and self._emitter.runs:
             times.append(self._room_at_s)
-        if self._begins_at > self._clock.now():
+        if self._begins_at is not None:
             times.append(self._begins_at)
         if (due_in_s := self._emitter.due_in_s) is not None:
             times.append(self._clock.now() + max(due_in_s, WAKE_EVERY_S))
@@ -275,8 +275,9 @@ class Utterance:
 
     def _is_too_soon(self, now: float, lead_s: float) -> bool:
         """The listener hears nothing, and what will follow is not near enough for the sound that is there to begin."""
-        self._begins_at = self._dispatcher.begins_at(self, now) if lead_s <= 0 and self._emitter.has_waiting else now
-        return self._begins_at > now
+        begins_at = self._dispatcher.begins_at(self, now) if lead_s <= 0 and self._emitter.has_waiting else now
+        self._begins_at = begins_at if begins_at > now else None
+        return self._begins_at is not None
 
     def _find_room(self, now: float, lead_s: float) -> int:
         """Samples that may go out: up to about the lead's limit, then none until it has sunk by a quantum. Fewer wake-ups, shared
