@@ -20,7 +20,7 @@ class Ours:
         self._world = world
         self._chain = chain
         self._runs: dict[tuple[str, str], SimRun] = {}
-        self._held: dict[str, dict[str, float]] = {}  # job -> engine -> seconds held back during a race
+        self._held: dict[str, dict[str, float]] = {}  # job -> worker -> seconds held back during a race
         self._seen: dict[SimRun, float] = {}
         self._complete: set[tuple[str, str]] = set()
         self._wake: float | None = None
@@ -44,10 +44,10 @@ class Ours:
     def chunk(self, run: SimRun) -> None:
         """Report it, and send or hold it."""
         call, index = self.calls.find(run.job_id)
-        self.scheduler.progressed(run.job_id, run.engine, run.made_s, self._world.now)
+        self.scheduler.progressed(run.job_id, run.engine, run.made_s, self._world.now, run.worker_id)
         fresh_s = run.made_s - self._seen.get(run, 0.0)
         if run.job_id in self._held:
-            self._held[run.job_id][run.engine] = self._held[run.job_id].get(run.engine, 0.0) + fresh_s
+            self._held[run.job_id][run.worker_id] = self._held[run.job_id].get(run.worker_id, 0.0) + fresh_s
         else:
             call.credit(index, run.engine, fresh_s)
         self._seen[run] = run.made_s
@@ -58,12 +58,12 @@ class Ours:
     def done(self, run: SimRun) -> None:
         """Report it."""
         call, index = self.calls.find(run.job_id)
-        self._forget(run.job_id, run.engine)
+        self._forget(run.job_id, run.worker_id)
         if run.job_id in self._held:
-            self._complete.add((run.job_id, run.engine))
+            self._complete.add((run.job_id, run.worker_id))
         else:
             call.done[index] = True
-        self.scheduler.finished(run.job_id, run.engine, run.made_s, self._world.now)
+        self.scheduler.finished(run.job_id, run.engine, run.made_s, self._world.now, run.worker_id)
         self._replan()
         self._send(call)
         self._close(call)
@@ -71,7 +71,7 @@ class Ours:
     def lost(self, worker_id: str, runs: list[SimRun]) -> None:
         """Report it. Who is the last one left of a race goes on without a verdict."""
         for run in runs:
-            self._forget(run.job_id, run.engine)
+            self._forget(run.job_id, run.worker_id)
             left = self._racers(run.job_id)
             if len(left) == 1:
                 self._keep(run.job_id, left[0])
@@ -112,14 +112,14 @@ class Ours:
                 self._start(action.job_id, action.worker_id, action.engine, action.level)
             case act.HandOver():
                 if action.is_race:
-                    self._held[action.job_id] = {}
+                    self._held.setdefault(action.job_id, {})
                 self._start(action.job_id, action.worker_id, action.to_engine, action.level)
             case act.Settle():
-                self._keep(action.job_id, action.engine)
+                self._keep(action.job_id, action.worker_id)
             case act.CancelJob():
                 self._stop(action)
             case act.ChangeQuality():
-                if run := self._runs.get((action.job_id, action.engine)):
+                if run := self._runs.get((action.job_id, action.worker_id)):
                     run.level = action.level
             case act.Shed() | act.Fail():
                 self.calls[action.stream_id].fate = Fate.BROKEN
@@ -134,32 +134,34 @@ class Ours:
     def _start(self, job_id: str, worker_id: str, engine: str, level: str) -> None:
         call, index = self.calls.find(job_id)
         left_s = max(0.02, call.offer.segments[index] - call.made[index])
-        run = self._runs[job_id, engine] = SimRun(job_id, worker_id, engine, level, left_s, self._world.now)
+        run = self._runs[job_id, worker_id] = SimRun(job_id, worker_id, engine, level, left_s, self._world.now)
         self._world.start(run)
 
     def _racers(self, job_id: str) -> list[str]:
-        """Engines whose sound of a race may still be had; none where there is no race."""
-        chain = self._chain if job_id in self._held else ()
-        return [engine for engine in chain if (job_id, engine) in self._runs or (job_id, engine) in self._complete]
+        """Workers whose sound of a race may still be had; none where there is no race."""
+        workers = self._cards if job_id in self._held else ()
+        return [worker_id for worker_id in workers if (job_id, worker_id) in self._runs or (job_id, worker_id) in self._complete]
 
-    def _keep(self, job_id: str, engine: str) -> None:
-        """One engine's held sound of a race, and what it makes from now on, is the segment's."""
+    def _keep(self, job_id: str, worker_id: str) -> None:
+        """One worker's held sound of a race, and what it makes from now on, is the segment's."""
         call, index = self.calls.find(job_id)
         held = self._held.pop(job_id, {})
-        call.credit(index, engine, held.get(engine, 0.0))
-        if (job_id, engine) in self._complete:
+        call.credit(index, self._cards[worker_id].engine, held.get(worker_id, 0.0))
+        if (job_id, worker_id) in self._complete:
             call.done[index] = True
         self._send(call)
 
     def _stop(self, action: act.CancelJob) -> None:
-        if (run := self._forget(action.job_id, action.engine)) is not None:
+        if (run := self._forget(action.job_id, action.worker_id)) is not None:
             self._world.cancel(run)
+            if action.reason is act.Reason.STALL and len(left := self._racers(action.job_id)) == 1:
+                self._keep(action.job_id, left[0])
         if action.reason is act.Reason.STICKY:
             call, index = self.calls.find(action.job_id)
             call.credit(index, action.engine, -call.made[index])
 
-    def _forget(self, job_id: str, engine: str) -> SimRun | None:
-        run = self._runs.pop((job_id, engine), None)
+    def _forget(self, job_id: str, worker_id: str) -> SimRun | None:
+        run = self._runs.pop((job_id, worker_id), None)
         if run is not None:
             self._seen.pop(run, None)
         return run

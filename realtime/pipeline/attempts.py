@@ -131,7 +131,7 @@ class Attempts:
         metrics.jobs.labels(attempt.engine, reason.value).inc()
         task.failures[attempt.engine] = reason.value
         self._fall(task, attempt)
-        self._scheduler.failed(task.id, attempt.engine, reason, self._clock.now())
+        self._scheduler.failed(task.id, attempt.engine, reason, self._clock.now(), attempt.worker_id)
 
     def finished(self, task: Task, attempt: Attempt) -> None:
         """All its sound is there."""
@@ -142,7 +142,7 @@ class Attempts:
         audio_s = attempt.native_samples / attempt.rate if attempt.rate else 0.0
         if task.run.is_complete:
             self.complete(task)
-        self._scheduler.finished(task.id, attempt.engine, audio_s, self._clock.now())
+        self._scheduler.finished(task.id, attempt.engine, audio_s, self._clock.now(), attempt.worker_id)
 
     def promote_if_alone(self, task: Task, attempt: Attempt) -> None:
         """A stand-by that has sound, while nobody else speaks or stands by, is the one to be heard."""

@@ -117,15 +117,15 @@ class Performer:
 
     def _settle(self, task: Task, action: act.Settle) -> None:
         run = task.run
-        winner = next((a for a in reversed(run.standbys) if (a.engine, a.worker_id) == (action.engine, action.worker_id)), None)
-        for attempt in [a for a in (run.live, *run.standbys) if a is not None and a.engine != action.engine]:
+        winner = next((a for a in reversed(run.standbys) if a.worker_id == action.worker_id), None)
+        for attempt in [a for a in (run.live, *run.standbys) if a is not None and a.worker_id != action.worker_id]:
             if attempt.is_running:
                 self._attempts.stop(task, attempt)
         if winner is not None and winner.state is not AttemptState.WAITING:
             self._attempts.promote(task, winner)
         elif winner is not None:
             run.live, run.standbys = None, [winner]  # its first sound makes it live
-        elif run.live is not None and run.live.engine == action.engine:
+        elif run.live is not None and run.live.worker_id == action.worker_id:
             run.keep_live()
         if run.is_complete:
             self._attempts.complete(task)
@@ -133,14 +133,14 @@ class Performer:
         task.stream.listener.nudge()
 
     def _cancel(self, task: Task, action: act.CancelJob) -> None:
-        attempt = task.by_engine(action.engine)
+        attempt = task.on(action.worker_id)
         if attempt is not None:
             self._attempts.stop(task, attempt)
         if action.reason is act.Reason.STICKY:
             task.run.restart()
 
     def _change_quality(self, task: Task, action: act.ChangeQuality) -> None:
-        attempt = task.by_engine(action.engine)
+        attempt = task.on(action.worker_id)
         if attempt is not None:
             self._attempts.adjust(task, attempt, action.level)
 

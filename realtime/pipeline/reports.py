@@ -95,4 +95,4 @@ class Reports:
             self._attempts.promote_if_alone(task, attempt)
         if chunks:
             audio_s = attempt.native_samples / chunks[-1].sample_rate
-            self._scheduler.progressed(task.id, attempt.engine, audio_s, self._clock.now())
+            self._scheduler.progressed(task.id, attempt.engine, audio_s, self._clock.now(), attempt.worker_id)

@@ -10,7 +10,7 @@ from realtime.pipeline.attempt import Attempt
 from realtime.pipeline.requests import Listener
 from realtime.pipeline.segment_run import SegmentRun
 from realtime.pipeline.voices import Part
-from realtime.types import EngineName, JobId, UtteranceId
+from realtime.types import EngineName, JobId, UtteranceId, WorkerId
 
 
 @dataclass(slots=True, eq=False)
@@ -25,8 +25,9 @@ class Task:
     reason: str = ""
     failures: dict[EngineName, str] = field(default_factory=dict)  # why each engine gave it up, the last time
 
-    def by_engine(self, engine: str) -> Attempt | None:
-        return next((a for a in self.attempts.values() if a.engine == engine and a.is_running), None)
+    def on(self, worker_id: WorkerId) -> Attempt | None:
+        """The attempt that runs on that worker."""
+        return next((a for a in self.attempts.values() if a.worker_id == worker_id and a.is_running), None)
 
 
 @dataclass(slots=True, eq=False)

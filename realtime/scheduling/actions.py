@@ -1,13 +1,14 @@
 """What the scheduler tells the dispatcher to do: plain values, carried out by `pipeline/dispatcher.py`, reported back by past-tense calls.
 
 A job may have several *runs* at a time: the leader, whose audio is the job's audio, and at a handover challengers, each of which speaks
-the same segment from the resume point on. A run is known by (job, engine). The life of a handover, as the dispatcher sees it:
+the same segment from the resume point on. A run is known by its job and its worker, as two workers of one engine may race. The life of
+a handover, as the dispatcher sees it:
 
 1. `HandOver(is_race=True)`: start the challenger at the resume point; the leader keeps running. From here on hold the audio of
    both runs back: whatever the leader has already handed to the emitter stays, nothing new goes out until the race is settled.
    `HandOver(is_race=False)`: the leader is dead; start the challenger, its audio is the job's audio at once.
-2. Report `progressed`, `finished` and `failed` of both runs under their engine names.
-3. `Settle(engine=E)`: the audio of E's run, held and to come, is the job's audio. The other run's held audio is dropped.
+2. Report `progressed`, `finished` and `failed` of all runs with their engines and workers.
+3. `Settle(engine=E, worker_id=W)`: the audio of W's run, held and to come, is the job's audio. The other run's held audio is dropped.
    Where the other run is still alive a `CancelJob` for it follows in the same list.
 """
 

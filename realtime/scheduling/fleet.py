@@ -14,23 +14,28 @@ from realtime.types import EngineName, JobId, WorkerId
 
 MOST_SKIPPED = 8  # workers looked at in vain, full with slow levels, before giving up: bounds the cost of a choice
 SUSPICION = 10.0  # added to a suspect's load: more than any load
+LABOURS = 1.5  # times slower than at its warm-up, from which on a worker is taken after the others (guess)
+LABOUR = 1.0  # added to its load: as if it were full
 SUSPECT_S = 10.0  # how long a worker is suspected that has nothing to say for itself (guess: longer than any detection of a hang)
 BARELY = 0.85  # RTF up to which a worker may be filled to prevent silence
+SICK_S = 3.0  # how long a worker's trouble says something of the others (guess)
+MOST_TROUBLES = 64
 REFRESH_S = 1.0  # how often what was learned of a worker is taken over into the totals
 MOST_REFRESHED = 64  # workers taken over at once: 1 ms
 
 
 class Worker:
     """One ready worker and the runs on it (job -> level). `slots_at`: jobs it can carry at each level and still keep up with speech;
-    `slots`: at the fastest; `most`: the same without anything to spare. `suspected_at`: when a run on it was given up for its silence,
-    None once anything was heard of it again. `yields`: seconds of sound per second that it adds to its engine's totals, by level."""
+    `slots`: at the fastest; `most`: the same without anything to spare; `utmost`: with each run, once begun, just as fast as speech.
+    `suspected_at`: when a run on it was given up for its silence, None once anything was heard of it again. `yields`: seconds of sound
+    per second that it adds to its engine's totals, by level."""
 
-    __slots__ = ("_counted_at", "_job_s", "card", "most", "runs", "slots", "slots_at", "suspected_at", "yields")
+    __slots__ = ("_counted_at", "_job_s", "card", "most", "runs", "slots", "slots_at", "suspected_at", "utmost", "yields")
 
     def __init__(self, card: WorkerCard) -> None:
         self.card = card
         self.runs: dict[JobId, str] = {}
-        self.slots = self.most = card.capacity
+        self.slots = self.most = self.utmost = card.capacity
         self.slots_at: dict[str, int] = {}
         self.suspected_at: float | None = None
         self.yields: list[float] = []
@@ -58,6 +63,7 @@ class Worker:
         fastest = tuple(self.card.rates)[-1]
         before, self.slots = self.slots, self.slots_at[fastest]
         self.most = max(self.slots, rates.useful_jobs(self.card, fastest, limit=BARELY))
+        self.utmost = max(self.most, rates.bearable_jobs(self.card, fastest))
         self.yields = [rates.throughput(self.card, level, jobs) for level, jobs in self.slots_at.items()]
         return self.slots != before
 
@@ -74,6 +80,7 @@ class Fleet:
         self._supply: dict[EngineName, list[float]] = {}
         self._in_turn: deque[Worker] = deque()  # who was refreshed longest ago comes first
         self._refreshed_at = float("-inf")
+        self._troubles: deque[float] = deque(maxlen=MOST_TROUBLES)
         self.stand_ins: set[EngineName] = set()  # engines that others fall back on: filled less
 
     def __len__(self) -> int:
@@ -96,11 +103,12 @@ class Fleet:
         self._place(worker)
         self._refreshed_at = float("-inf")
 
-    def remove(self, worker_id: WorkerId) -> Worker | None:
+    def remove(self, worker_id: WorkerId, now: float) -> Worker | None:
         """A worker is gone; returns what it was."""
         worker = self._workers.pop(worker_id, None)
         if worker is None:
             return None
+        self._troubles.append(now)
         engine = worker.card.engine
         self._count(worker, -1)
         self._used[engine] = self._used.get(engine, 0) - len(worker.runs)
@@ -135,7 +143,14 @@ class Fleet:
         return self._workers[head[1]] if head else None
 
     def pick(self, engine: EngineName, exclude: Collection[WorkerId] = (), is_rescue: bool = False) -> Worker | None:
-        """The least loaded worker with room; None when all are full. A rescue (silence is near) may fill a worker up to its limit."""
+        """The least loaded worker with room; None when all are full. A rescue (silence is near) may fill a worker up to its limit, and
+        where only suspects have room one that is none, as long as it is as fast as speech at all."""
+        found = self._least_loaded(engine, exclude, is_rescue)
+        if is_rescue and (found is None or found.suspected_at is not None):
+            return self._least_loaded(engine, exclude, is_rescue, is_dire=True) or found
+        return found
+
+    def _least_loaded(self, engine: EngineName, exclude: Collection[WorkerId], is_rescue: bool, is_dire: bool = False) -> Worker | None:
         heap = self._by_load.get(engine)
         if heap is None:
             return None
@@ -143,7 +158,9 @@ class Fleet:
         found = None
         while (head := heap.head()) is not None:
             worker = self._workers[head[1]]
-            is_full = len(worker.runs) >= (worker.most if is_rescue else worker.slots)
+            is_full = len(worker.runs) >= (worker.utmost if is_dire else worker.most if is_rescue else worker.slots)
+            if is_dire and worker.suspected_at is not None:
+                break  # none but suspects from here on
             if len(skipped) >= MOST_SKIPPED:
                 break
             if not is_full and (is_rescue or worker.has_room) and worker.card.id not in exclude:
@@ -158,8 +175,16 @@ class Fleet:
     def suspect(self, worker_id: WorkerId, now: float) -> None:
         """A run on the worker fell silent: it is taken only when all others are full, until it is heard of or some time has passed."""
         if worker := self._workers.get(worker_id):
+            if worker.suspected_at is None:
+                self._troubles.append(now)
             worker.suspected_at = now
             self._place(worker)
+
+    def sickness(self, now: float) -> float:
+        """How many workers fell ill or were lost lately, of those there are; counted up to `MOST_TROUBLES`."""
+        while self._troubles and self._troubles[0] < now - SICK_S:
+            self._troubles.popleft()
+        return len(self._troubles) / max(1, len(self._workers))
 
     def clear(self, worker_id: WorkerId) -> None:
         """The worker was heard of."""
@@ -196,6 +221,7 @@ class Fleet:
         quickest = tuple(worker.card.rates)[-1]
         load = len(worker.runs) / worker.slots if worker.slots else 1.0
         load += SUSPICION if worker.suspected_at is not None else 0.0
+        load += LABOUR if self.rates.slowed(worker.card, quickest) > LABOURS else 0.0
         heap.put(worker.card.id, load + 1e-3 * min(1.0, self.rates.rtf(worker.card.id, quickest)))
 
     def _refresh(self, now: float) -> None:

@@ -32,6 +32,9 @@ class HandoverSettings:
     )
     most_races: int = 3  # per segment: won so often without keeping up, an engine loses; begun so often, the next ones begin later
     patience_share: float = 0.9  # of an engine's chunks come by then: one that will surely be in time is given so long before a race
+    width: float = 6.0  # times the share of workers that fell ill of late: so many that were asked are not waited for with a twin (guess)
+    most_runs: int = 6  # of a segment at a time: of each engine one, and others of its workers while those that run are overdue (guess)
+    least_patience_share: float = 0.5  # where most workers are ill, as probably this one is (guess)
     most_lost_runs: int = 6  # per segment and engine: a worker's death is not the text's fault, so many may be
     return_after_s: float = 2.0  # hysteresis: the first choice is taken again no sooner than this after a switch
     return_slack_s: float = 0.5  # and only with so much time to spare

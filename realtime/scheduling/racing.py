@@ -3,21 +3,17 @@
 Every running segment has one timer, at the moment when a run of the next engine would have to start (or a race to be decided). A
 report of sound moves the deadline, and with it the timer, away; where it does not, the timer rings and the race begins.
 
-A race may have several challengers: each further engine of the chain joins as late as it may while nobody has sound, so that one frozen
-process behind another costs no silence. Whoever is ready at the deadline wins; the others are cancelled then, not before.
-
-Long because a lone run and a race turn into each other at every report, and must agree on who runs and what was promised.
+What becomes of a race is decided in `contest.py` and done here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from realtime.scheduling.actions import CancelJob, ChangeQuality, HandOver, Reason, Settle
+from realtime.scheduling.contest import LOOK_AGAIN_S, Ask, Contest, Wait
 from realtime.scheduling.desk import Desk
 from realtime.scheduling.fleet import Worker
-from realtime.scheduling.handover import RaceView, Verdict, is_hopeless, keeps_up, stalled_at, start_at, surely_at, verdict
-from realtime.scheduling.ladder import choose
+from realtime.scheduling.handover import is_hopeless, keeps_up, stalled_at, start_at, surely_at
+from realtime.scheduling.levels import Levels
 from realtime.scheduling.streams import HELD_BACK_S, JobEvent, JobRecord, JobState, Run
 from realtime.scheduling.successors import Successors
 from realtime.scheduling.waiting import WaitingRoom
@@ -26,7 +22,6 @@ MOST_REFUSALS = 8  # per segment: workers that could not even begin it, until th
 NEVER = float("inf")
 ALONE = 1.2  # jobs on a worker, on average, up to which a run's lag is its own (guess: the next segment may begin as one ends)
 SEND_FIRST_S = 0.001  # what has just come goes out before a race holds back the word that is not whole
-LOOK_AGAIN_S = 0.05  # when nothing can be done now: no worker free, no engine left (one engine step)
 
 
 class Races:
@@ -36,6 +31,8 @@ class Races:
         self._desk = desk
         self._room = room
         self._successors = Successors(desk, room)
+        self._levels = Levels(desk)
+        self._contest = Contest(desk, self._successors)
 
     def review(self, job: JobRecord, now: float) -> None:
         """Look at a running segment: start, continue or settle a handover, and set its timer."""
@@ -187,7 +184,9 @@ class Races:
             again = now + LOOK_AGAIN_S if is_soon or stall <= now else min(stall, now + desk.settings.urgent_s)
             desk.timers.put(job.spec.id, min(at for at in (again, late, doubt) if at > now))
         elif now < begin:
-            desk.timers.put(job.spec.id, min(at for at in (begin, stall, late, doubt) if at > now))
+            # from when it is late on those before it in the chain are asked as well: of no use where there are none
+            times = (begin, stall, doubt) if run.engine == job.stream.spec.chain[0] else (begin, stall, doubt, late)
+            desk.timers.put(job.spec.id, min(at for at in times if at > now))
         elif self._may_wait(job, run, found, deadline) and now < late:
             desk.timers.put(job.spec.id, late)
         elif run.audio_s and now in (run.heard_of_at, job.settled_at):
@@ -205,7 +204,7 @@ class Races:
         return max(surely_at(run, rates, jobs), likely + needed_s) <= deadline - rules.commit_s
 
     def _must_leave(self, job: JobRecord, run: Run, twin: Worker, deadline: float, now: float) -> bool:
-        """Nobody but another worker of the same engine is left, which can't race: leave a run that is overdue when silence is near."""
+        """Nobody but another worker of the same engine is left: leave a run that is overdue when silence is near."""
         desk, rules = self._desk, self._desk.settings.handover
         has_chance = job.lost.get(run.engine, 0) + 1 < rules.most_lost_runs
         is_overdue = now >= surely_at(run, desk.rates, desk.jobs_on(run)) + rules.margin_s
@@ -223,7 +222,7 @@ class Races:
         """Start the challenger."""
         desk, leader, card = self._desk, job.leader, worker.card
         assert leader is not None
-        level = self._level(job, worker, deadline, now)
+        level = self._levels.restart(job, worker, deadline, now)
         is_stalled = now >= stalled_at(leader, desk.rates, desk.jobs_on(leader), desk.settings.handover, begin=now)
         reason = Reason.STALL if is_stalled else Reason.PREDICTED_MISS
         desk.fleet.take(card.id, job.spec.id, level, now)
@@ -256,97 +255,20 @@ class Races:
             self._room.review(job, now)
 
     def _restart(self, job: JobRecord, worker: Worker, deadline: float, now: float) -> None:
-        self._room.start(job, worker, self._level(job, worker, deadline, now), deadline, now)
-
-    def _level(self, job: JobRecord, worker: Worker, deadline: float, now: float) -> str:
-        return choose(self._room.rungs(job, worker), self._room.need(job, worker, deadline, now)).rung.level
+        self._room.start(job, worker, self._levels.restart(job, worker, deadline, now), deadline, now)
 
     # two runs
 
     def _judge(self, job: JobRecord, now: float) -> None:
-        """A race: settle it if it can be, else look again when it must be."""
-        desk, leader, challenger = self._desk, job.leader, job.challenger
-        assert leader is not None and challenger is not None
-        rules = desk.settings.handover
-        deadline = job.stream.deadline_of(job)
-        fresh_s = job.spoken_s - job.race_from_s
-        then = job.stream.deadline_of(job, fresh_s)
-        must_decide = now >= deadline - rules.commit_s
-        # less than a new race would need: whoever is ready now must have it
-        is_too_little = fresh_s < rules.margin_s + rules.commit_s + desk.rates.first_chunk_p99_s(challenger.engine)
-        # where engines fail one after the other, whoever is ready is not sent away for one chunk, to be asked again at once
-        is_doubtful = is_too_little and bool(job.barred or job.lost) and not must_decide
-        view = RaceView(
-            has_fresh_audio=fresh_s > 0,
-            keeps_up=not is_doubtful and keeps_up(leader, desk.rates, desk.jobs_on(leader), then),
-            is_hopeless=job.close_races >= rules.most_races or self._is_hopeless(job, leader, then) or (must_decide and is_too_little),
-            is_ready=challenger.is_sounding,
-            must_decide=must_decide,
-        )
-        result = verdict(view)
-        if result is not Verdict.OPEN:
-            job.close_races += not view.keeps_up
-            self._settle(job, leader if result is Verdict.LEADER else challenger, now)
-            return
-        times = [deadline - rules.commit_s]
-        for at, run, twin in list(self._replacements(job, deadline, now)):
-            if at <= now:
-                self._replace(job, run, twin, deadline, now)
-                return
-            times.append(at)
-        again = self._go_further(job, deadline, view.is_hopeless, now)
-        if again is not None:
-            desk.timers.put(job.spec.id, min((at for at in (*times, again) if now < at < NEVER), default=now + LOOK_AGAIN_S))
-
-    @staticmethod
-    def _has_fresh(job: JobRecord, run: Run) -> bool:
-        """True for a run that has made something of its own since the race began, or is complete."""
-        return run.is_sounding if run in job.challengers else job.spoken_s > job.race_from_s or run.is_complete
-
-    def _replacements(self, job: JobRecord, deadline: float, now: float) -> Iterator[tuple[float, Run, Worker]]:
-        """Who of those who race without a sound must make room for which other worker of its engine, and when: once it is overdue, and the
-        other must start."""
-        desk, rules = self._desk, self._desk.settings.handover
-        for run in [run for run in reversed(job.runs) if not self._has_fresh(job, run)]:
-            overdue = surely_at(run, desk.rates, desk.jobs_on(run)) + rules.margin_s
-            if (twin := self._successors.better_twin(job, run, max(now, overdue))) is not None:
-                yield max(overdue, start_at(deadline, twin, desk.rates, rules)), run, twin
-
-    def _replace(self, job: JobRecord, run: Run, twin: Worker, deadline: float, now: float) -> None:
-        """Let another worker of its engine race in a run's place."""
-        self._leave(job, run, now)
-        if job.state in (JobState.RUNNING, JobState.RACING) and job.run_of(run.engine) is None:
-            self._race(job, twin, deadline, now)
-
-    def _is_hopeless(self, job: JobRecord, run: Run, deadline: float) -> bool:
-        return is_hopeless(run, self._desk.rates, self._desk.jobs_on(run), job.remaining_s, deadline)
-
-    def _go_further(self, job: JobRecord, deadline: float, is_hopeless: bool, now: float) -> float | None:
-        """A handover during a handover: while nobody has sound, or only a little and then no more, further engines join the race, each as
-        late as it may. When to look again; None if that was arranged."""
-        desk, leader, rules = self._desk, job.leader, self._desk.settings.handover
-        assert leader is not None
-        fresh_s = {leader: job.spoken_s - job.race_from_s} | {run: run.audio_s for run in job.challengers}
-        useful = job.challengers if is_hopeless else job.runs  # the sound of a leader that will lose is none
-        sounding = [run for run in useful if fresh_s[run] > 0 or run.is_complete]
-        if any(run.is_complete for run in sounding):
-            return NEVER
-        doubts = [surely_at(run, desk.rates, desk.jobs_on(run), rules.patience_share) for run in sounding if run.is_alive]
-        if any(now < doubt for doubt in doubts):
-            return min(doubt for doubt in doubts if now < doubt)
-        found = self._successors.after(job, leader.engine, now)
-        if found is None:
-            return NEVER
-        gained_s = max((fresh_s[run] - HELD_BACK_S for run in sounding), default=0.0)
-        begin = start_at(deadline + max(0.0, gained_s), found, desk.rates, rules)
-        if now < begin:
-            return begin
-        best = max(sounding, key=lambda run: fresh_s[run], default=leader)
-        if best.ended_by is not None:
-            self._settle(job, best, now)  # others go on behind it, while it is heard
+        """A race: do its next step."""
+        step = self._contest.next_step(job, now)
+        if isinstance(step, Wait):
+            self._desk.timers.put(job.spec.id, step.until)
+        elif isinstance(step, Ask):
+            self._race(job, step.worker, job.stream.deadline_of(job), now)
         else:
-            self._race(job, found, deadline, now)
-        return None
+            job.close_races += step.is_close
+            self._settle(job, step.run, now)
 
     def _settle(self, job: JobRecord, winner: Run, now: float) -> None:
         """Tell who won, stop the others, and go on with one run."""
@@ -378,8 +300,10 @@ class Races:
         """A challenger is the job's run from here on, and its engine the stream's."""
         job.has_heir = False
         self._desk.emit(Settle(job.spec.id, job.stream.spec.id, winner.engine, winner.worker_id, reason), "challenger")
-        self._desk.switch_to(job.stream, winner.engine, now)
-        if job.stream.spec.budget.sticky:
+        stream = job.stream
+        if stream.spec.chain[stream.place] != winner.engine:
+            self._desk.switch_to(stream, winner.engine, now)
+        if stream.spec.budget.sticky:
             self._room.recall_behind(job, winner.engine, now)
 
     def _after_settling(self, job: JobRecord, now: float) -> None:
@@ -399,6 +323,9 @@ class Races:
         job.move(JobEvent.COMPLETED)
         self._desk.timers.drop(job.spec.id)
         self._desk.jobs.pop(job.spec.id, None)
+        for following in stream.active:  # it may have been shorter than expected: they are due sooner
+            if following in self._desk.jobs:
+                self._desk.timers.put(following, now)
         stream.retire()
         if not stream.is_owed:
             stream.playout.rest(now)
@@ -411,7 +338,7 @@ class Races:
             return
         deadline = job.stream.deadline_of(job)
         rates, jobs = self._desk.rates, len(worker.runs)
-        if keeps_up(run, rates, jobs, deadline) and not self._is_hopeless(job, run, deadline):
+        if keeps_up(run, rates, jobs, deadline) and not is_hopeless(run, rates, jobs, job.remaining_s, deadline):
             return
         levels = tuple(worker.card.rates)
         lower = levels[levels.index(run.level) + 1 :]

@@ -17,7 +17,7 @@ from realtime.scheduling.cards import WorkerCard
 from realtime.types import EngineName, WorkerId
 
 LATE = 2.5  # times the prediction: the averages follow a sample no further, so that single stalls leave them alone
-LATEST = 6.0  # times the prediction: what is later than that is a stall, not a late chunk
+LATEST = 3.0  # times the prediction: what is later is a stall, not a late chunk (6: where many are ill, patience grew with every stall)
 FOLLOW = 0.15  # weight of a new sample; a step change is followed to 80 % in ten chunks (guess)
 KEPT = 256  # first-chunk times remembered per engine; p99 needs a hundred or more
 PRIOR_SPREAD = 1.5  # p99 over warm-up measurement, before there are samples (guess; measured p99/median of local workers is 1.2-1.6)
@@ -136,6 +136,11 @@ class RateBook:
             return late_s * self.rtf(worker_id, level, jobs) - self.first_sound_s(engine)
         return alone_s + late_s * (self.rtf(worker_id, level, jobs) - self.rtf(worker_id, level))
 
+    def slowed(self, card: WorkerCard, level: str) -> float:
+        """How many times slower than at its warm-up the worker is."""
+        pace, then = self._pace(card.id, level), card.rates[level]
+        return max(pace.rtf / max(then.rtf, 1e-6), pace.first_chunk_s / max(then.first_chunk_s, 1e-6))
+
     def first_lateness(self, engine: EngineName, share: float = 0.99) -> float:
         """How many times later than predicted a first chunk of the engine comes at most, in a share of the cases."""
         return _tail(self._habits[engine].first_ratios, share)
@@ -218,6 +223,13 @@ class RateBook:
         if alone <= 0 or together <= alone:
             return card.capacity
         return max(1, min(card.capacity, 1 + int((limit - alone) / (together - alone) + 1e-6)))
+
+    def bearable_jobs(self, card: WorkerCard, level: str) -> int:
+        """With how many jobs on the worker each, once begun, is as fast as speech; 1 if with none."""
+        alone, together = self.rtf(card.id, level, 1), self.rtf(card.id, level, 2)
+        if together <= alone:
+            return card.capacity
+        return max(1, min(card.capacity, 1 + int((1.0 - alone) / (together - alone) + 1e-6)))
 
     def throughput(self, card: WorkerCard, level: str, jobs: int) -> float:
         """Seconds of sound per second that the worker yields at that level with so many jobs."""

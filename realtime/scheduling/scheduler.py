@@ -99,14 +99,14 @@ class Scheduler:
 
     def worker_lost(self, worker_id: WorkerId, now: float) -> None:
         """A worker is gone, with every run on it: those are handled as if each had been reported `failed`."""
-        worker = self._desk.fleet.remove(worker_id)
+        worker = self._desk.fleet.remove(worker_id, now)
         if worker is None:
             return
         self._desk.failed(worker.card.engine, now)
         for job_id in tuple(worker.runs):
             job = self._desk.jobs.get(job_id)
-            run = job.run_of(worker.card.engine) if job else None
-            if job is not None and run is not None and run.worker_id == worker_id:
+            run = job.run_of(worker.card.engine, worker_id) if job else None
+            if job is not None and run is not None:
                 self._races.lost(job, run, Reason.WORKER_LOST, now)
 
     def worker_silent(self, worker_id: WorkerId, now: float) -> None:
@@ -179,24 +179,24 @@ class Scheduler:
 
     # reports of the dispatcher
 
-    def progressed(self, job_id: JobId, engine: EngineName, audio_s: float, now: float) -> None:
-        """The run has produced `audio_s` seconds of sound in all (of its own, counted from where it began)."""
+    def progressed(self, job_id: JobId, engine: EngineName, audio_s: float, now: float, worker_id: WorkerId | None = None) -> None:
+        """The run (on `worker_id`, else the engine's first) has made `audio_s` seconds of sound in all, counted from where it began."""
         job = self._desk.jobs.get(job_id)
-        if job is not None and (run := job.run_of(engine)) is not None:
+        if job is not None and (run := job.run_of(engine, worker_id)) is not None:
             self._races.sounded(job, run, audio_s, now)
             self._note(job.stream, now)
 
-    def finished(self, job_id: JobId, engine: EngineName, audio_s: float, now: float) -> None:
+    def finished(self, job_id: JobId, engine: EngineName, audio_s: float, now: float, worker_id: WorkerId | None = None) -> None:
         """The run is complete: `audio_s` seconds in all. Zero means that nothing was left to say."""
         job = self._desk.jobs.get(job_id)
-        if job is not None and (run := job.run_of(engine)) is not None:
+        if job is not None and (run := job.run_of(engine, worker_id)) is not None:
             self._races.ended(job, run, audio_s, now)
             self._note(job.stream, now)
 
-    def failed(self, job_id: JobId, engine: EngineName, reason: Reason, now: float) -> None:
+    def failed(self, job_id: JobId, engine: EngineName, reason: Reason, now: float, worker_id: WorkerId | None = None) -> None:
         """The run is dead. `UNSPEAKABLE` (this engine can't speak this text or voice) is no fault of the engine's health."""
         job = self._desk.jobs.get(job_id)
-        if job is not None and (run := job.run_of(engine)) is not None:
+        if job is not None and (run := job.run_of(engine, worker_id)) is not None:
             self._races.lost(job, run, reason, now)
             self._note(job.stream, now)
 

@@ -1,4 +1,4 @@
-"""The records that the scheduler keeps: a stream, its jobs, and up to two runs of a job. Facts only, the rules are elsewhere."""
+"""The records that the scheduler keeps: a stream, its jobs, and the runs of a job. Facts only, the rules are elsewhere."""
 
 from __future__ import annotations
 
@@ -145,10 +145,10 @@ class JobRecord:
         """Change state. Raises `KeyError` for what can't happen: a bug of the scheduler."""
         self.state = TRANSITIONS[self.state][event]
 
-    def run_of(self, engine: EngineName) -> Run | None:
-        """The live run of that engine."""
+    def run_of(self, engine: EngineName, worker_id: WorkerId | None = None) -> Run | None:
+        """The live run of that engine, on that worker or else the first."""
         for run in self.runs:
-            if run.engine == engine and run.ended_by is None:
+            if run.engine == engine and run.ended_by is None and worker_id in (None, run.worker_id):
                 return run
         return None
 

@@ -39,11 +39,11 @@ class Successors:
         has_chance = job.lost.get(run.engine, 0) + 1 < self._desk.settings.handover.most_lost_runs
         return has_chance and self._desk.fleet.pick(run.engine, exclude=(run.worker_id,)) is not None
 
-    def better_twin(self, job: JobRecord, run: Run, now: float) -> Worker | None:
-        """Another worker of the run's engine, worth trying, that could race in its place."""
-        if job.lost.get(run.engine, 0) + 1 >= self._desk.settings.handover.most_lost_runs or not self._desk.is_open_to(job, run.engine):
+    def twin(self, job: JobRecord, engine: EngineName, now: float) -> Worker | None:
+        """Another worker of an engine that races, worth trying."""
+        if not self._desk.is_open_to(job, engine):
             return None
-        twin = self._desk.fleet.pick(run.engine, exclude=(run.worker_id,), is_rescue=True)
+        twin = self._desk.fleet.pick(engine, exclude={run.worker_id for run in job.runs}, is_rescue=True)
         return twin if twin is not None and self.is_worth_trying(twin, now) else None
 
     @staticmethod
@@ -72,11 +72,11 @@ class Successors:
         busy = {run.engine for run in job.runs}
         found = [w for other in engines if other not in busy and (w := self._room.stand_in(job, other)) is not None]
         trusted = [worker for worker in found if worker.suspected_at is None] or found
-        if leader is not None and self._is_in_doubt(leader):
+        if leader is not None and self.is_in_doubt(leader):
             return min(trusted, key=lambda worker: start_at(deadline, worker, desk.rates, desk.settings.handover), default=None)
         return trusted[0] if trusted else None
 
-    def _is_in_doubt(self, run: Run) -> bool:
+    def is_in_doubt(self, run: Run) -> bool:
         """A run on a worker that was late, or does not answer."""
         worker = self._desk.fleet.get(run.worker_id)
         return worker is None or worker.suspected_at is not None

@@ -7,9 +7,8 @@ class be late; a lower class that is overdue gets every `fair_share`-th turn, so
 A segment waits in the queue of its engine. When the time that the next engine of its chain needs to be ready comes near, it waits in
 that one's queue as well, and so on down the chain; the first slot that becomes free takes it.
 
-Only the first waiting segment of a stream is in a queue. Cost per decision: O(log n).
-
-Long because the queues, their order and the rules of who may leave them are one thing.
+Only the first waiting segment of a stream is in a queue. Cost per decision: O(log n). The queues themselves are in `lines.py`, the
+quality at which a segment starts is chosen in `levels.py`.
 """
 
 from __future__ import annotations
@@ -18,13 +17,11 @@ from realtime.scheduling.actions import CancelJob, ChangeQuality, Dispatch, Fail
 from realtime.scheduling.desk import Desk
 from realtime.scheduling.fleet import Worker
 from realtime.scheduling.handover import start_at
-from realtime.scheduling.ladder import Choice, Need, Rung, choose, least_rung
-from realtime.scheduling.queues import LazyHeap
-from realtime.scheduling.rates import KEEPS_UP
-from realtime.scheduling.streams import HELD_BACK_S, JobEvent, JobRecord, JobState, Run, Stream
-from realtime.types import EngineName, JobId, Priority
+from realtime.scheduling.levels import Levels
+from realtime.scheduling.lines import CLASSES, Lines, is_newcomer, is_return
+from realtime.scheduling.streams import JobEvent, JobRecord, JobState, Run, Stream
+from realtime.types import EngineName
 
-CLASSES = tuple(Priority)
 NEVER = float("inf")
 TICK_S = 0.001  # the soonest that it is worth looking again
 SURELY = 2.0  # standard deviations of a Poisson count; runs end more regularly than that (3 refused more and kept no more)
@@ -37,12 +34,13 @@ class WaitingRoom:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._queues: dict[EngineName, dict[tuple[Priority, bool], LazyHeap[JobId]]] = {}
+        self._lines = Lines()
+        self._levels = Levels(desk)
         self._given = 0
 
     def waiting(self, engine: EngineName) -> int:
-        """Segments in the engine's queues."""
-        return sum(len(queue) for queue in self._queues.get(engine, {}).values())
+        """Segments in the engine's lines."""
+        return self._lines.waiting(engine)
 
     def late_s(self, engines: list[EngineName], first_audio_s: float, segment_s: float, kept: float, now: float) -> float:
         """By how much a new utterance would get a slot too late for its first sound; 0 when it should be in time. `kept` is the share of
@@ -65,15 +63,8 @@ class WaitingRoom:
         # half way from the line's own rule to a whole segment: others come before the newcomer has its turn (by the rule itself 0.5 % of
         # the admitted were interrupted at 3x, with a whole segment twice as many were refused at 2x)
         takes_s = (1 + min(1.0, desk.rates.rtf(worker.card.id, next(iter(worker.card.rates))))) / 2 * segment_s
-        lacking = 1 - in_time + self._ahead_of(engines[0], now + first_audio_s + takes_s, in_time)
+        lacking = 1 - in_time + self._lines.ahead_of(engines[0], now + first_audio_s + takes_s, in_time)
         return lacking / per_s if lacking > 0 and per_s > 0 else float(lacking > 0)
-
-    def _ahead_of(self, engine: EngineName, due: float, most: int) -> int:
-        """Segments waiting for the engine that come before one whose work is due then; counted up to `most`."""
-        found = 0
-        for queue in self._queues.get(engine, {}).values():
-            found += queue.count_until(due, most - found)
-        return found
 
     # coming in and going out
 
@@ -97,9 +88,9 @@ class WaitingRoom:
             return
         engines, is_first = self._engines_for(job, now), True
         for engine in set(job.stream.spec.chain).difference(engines):
-            self._drop(engine, job)  # it failed, or its voice may not come back
+            self._lines.drop(engine, job)  # it failed, or its voice may not come back
         again = NEVER
-        if engines and self._is_return(job, engines[0]):
+        if engines and is_return(job, engines[0]):
             again = max(self._return_by(job, deadline), now + TICK_S)
         is_in_vain = bool(engines) and self._waits_in_vain(engines[0], deadline, now)
         for engine in engines:
@@ -123,23 +114,18 @@ class WaitingRoom:
         supply = desk.fleet.supply(engine, now)
         if worker is None or not supply or not supply[-1]:
             return False
-        too_many = max(0, self.waiting(engine) - LONG_LINE * desk.fleet.slots(engine))
+        too_many = max(0, self._lines.waiting(engine) - LONG_LINE * desk.fleet.slots(engine))
         in_line_s = too_many * desk.rates.segment_s / supply[-1]
         return now + in_line_s > deadline - desk.rates.first_chunk_s(worker.card.id, tuple(worker.card.rates)[-1], len(worker.runs) + 1)
 
     def leave(self, job: JobRecord) -> None:
         """Take a segment out of every queue."""
         for engine in job.stream.spec.chain:
-            self._drop(engine, job)
+            self._lines.drop(engine, job)
         self._desk.timers.drop(job.spec.id)
 
     def _enter(self, engine: EngineName, job: JobRecord, deadline: float) -> None:
-        self._drop(engine, job)
-        self._queue(engine, job).put(job.spec.id, self._due(job, engine, deadline))
-
-    def _drop(self, engine: EngineName, job: JobRecord) -> None:
-        for is_new in (False, True):
-            self._queues_of(engine)[job.stream.spec.priority, is_new].drop(job.spec.id)
+        self._lines.enter(engine, job, self._due(job, engine, deadline), is_newcomer(job))
 
     def _leave_line(self, stream: Stream) -> None:
         """Take the stream's next segment out of every queue: another one will be the next."""
@@ -148,7 +134,7 @@ class WaitingRoom:
 
     def fill(self, now: float) -> None:
         """Give waiting segments to free workers until one of the two runs out."""
-        for engine in tuple(self._queues):
+        for engine in self._lines.engines():
             while any(self._give(job, engine, now) for job in self._candidates(engine, now)):
                 pass
 
@@ -167,7 +153,7 @@ class WaitingRoom:
         desk = self._desk
         if desk.fleet.pick(engine, is_rescue=True) is None:
             return []
-        heads = sorted((head[0], head[1]) for queue in self._queues[engine].values() if (head := queue.head()) is not None)
+        heads = self._lines.heads(engine)
         jobs = [desk.jobs[job_id] for _, job_id in heads]
         if len(jobs) < 2 or desk.fleet.free(engine) > 1:
             return jobs
@@ -181,14 +167,10 @@ class WaitingRoom:
 
     def _due(self, job: JobRecord, engine: EngineName, deadline: float) -> float:
         """The latest end of the work at which no sample is late: the first one for engines faster than speech, else the last."""
-        return deadline + min(1.0, self._best_rtf(job, engine)) * job.spec.expected_s
+        return deadline + min(1.0, self._levels.best_rtf(job, engine)) * job.spec.expected_s
 
     def _service_s(self, job: JobRecord, engine: EngineName) -> float:
-        return self._best_rtf(job, engine) * job.spec.expected_s
-
-    def _best_rtf(self, job: JobRecord, engine: EngineName) -> float:
-        worker = self._desk.fleet.any_of(engine)
-        return self._desk.rates.rtf(worker.card.id, _levels(worker, job.stream)[0]) if worker else 1.0
+        return self._levels.best_rtf(job, engine) * job.spec.expected_s
 
     # giving out
 
@@ -198,22 +180,22 @@ class WaitingRoom:
         if self._is_over(job, deadline, now):
             return True
         if not desk.is_open_to(job, engine):
-            self._drop(engine, job)
+            self._lines.drop(engine, job)
             self.review(job, now)
             return True
         urgent_at = self._urgent_at(job, engine, deadline)
-        is_rescue = now >= urgent_at + desk.settings.urgent_s and not self._is_newcomer(job)
+        is_rescue = now >= urgent_at + desk.settings.urgent_s and not is_newcomer(job)
         worker = desk.fleet.pick(engine, is_rescue=is_rescue)
-        is_first_choice = engine == job.stream.spec.chain[0] and not self._is_return(job, engine)
-        may_use_reserve = now >= urgent_at and (is_first_choice or not self._is_newcomer(job))
+        is_first_choice = engine == job.stream.spec.chain[0] and not is_return(job, engine)
+        may_use_reserve = now >= urgent_at and (is_first_choice or not is_newcomer(job))
         if worker is None or not (may_use_reserve or self._has_spare(engine)):
             if may_use_reserve:
                 self._make_room(engine)
             return False
-        choice = self._choose(job, worker, deadline, now)
-        other = None if choice.is_in_time else self._better_elsewhere(job, engine, deadline, now)
+        choice = self._levels.choose(job, worker, deadline, now)
+        other = None if choice.is_in_time else self._levels.elsewhere(job, engine, deadline, now)
         if other is not None:
-            self._drop(engine, job)
+            self._lines.drop(engine, job)
             self._enter(other, job, deadline)
             return True
         self.start(job, worker, choice.rung.level, deadline, now)
@@ -226,8 +208,8 @@ class WaitingRoom:
             return
         fastest = tuple(worker.card.rates)[-1]
         for job_id, level in list(worker.runs.items()):
-            run = self._desk.jobs[job_id].run_of(engine) if worker.slots_at[level] <= len(worker.runs) else None
-            if run is not None and run.worker_id == worker.card.id:
+            run = self._desk.jobs[job_id].run_of(engine, worker.card.id) if worker.slots_at[level] <= len(worker.runs) else None
+            if run is not None:
                 run.level = worker.runs[job_id] = fastest
                 self._desk.emit(ChangeQuality(job_id, worker.card.id, engine, fastest), fastest)
 
@@ -290,37 +272,6 @@ class WaitingRoom:
         else:
             self._desk.switch_to(stream, engine, now)
 
-    def _choose(self, job: JobRecord, worker: Worker, deadline: float, now: float) -> Choice:
-        desk, engine = self._desk, worker.card.engine
-        demand = desk.assigned[engine] + self._is_return(job, engine)
-        least = least_rung(desk.fleet.supply(engine, now), demand) if not job.stream.spec.ladder else 0
-        return choose(self.rungs(job, worker), self.need(job, worker, deadline, now), least)
-
-    def need(self, job: JobRecord, worker: Worker, deadline: float, now: float) -> Need:
-        """What the rest of the segment asks of a level on that worker."""
-        playout = job.stream.playout
-        is_first = not (playout.has_started() or job.stream.active)
-        return Need(now, deadline, job.remaining_s, playout.start_buffer_s if is_first else None, HELD_BACK_S)
-
-    def rungs(self, job: JobRecord, worker: Worker) -> list[Rung]:
-        """The levels that the stream allows on that worker, as they would run with one more job on it."""
-        rates, jobs = self._desk.rates, len(worker.runs) + 1
-        levels = _levels(worker, job.stream)
-        found = [
-            Rung(level, *(ask(worker.card.id, level, jobs) for ask in (rates.first_chunk_s, rates.rtf, rates.lag_s))) for level in levels
-        ]
-        keeping_up = [rung for rung in found if rung.rtf <= KEEPS_UP]
-        return keeping_up if keeping_up and worker.runs else found
-
-    def _better_elsewhere(self, job: JobRecord, engine: EngineName, deadline: float, now: float) -> EngineName | None:
-        """An engine further down the chain with a free worker that would be in time."""
-        chain = job.stream.spec.chain
-        for other in chain[chain.index(engine) + 1 :]:
-            worker = self._desk.fleet.pick(other) if self._desk.is_open_to(job, other) else None
-            if worker is not None and self._choose(job, worker, deadline, now).is_in_time:
-                return other
-        return None
-
     # who may wait, and for how long
 
     def _engines_for(self, job: JobRecord, now: float) -> list[EngineName]:
@@ -351,16 +302,6 @@ class WaitingRoom:
         worker, rules = self._desk.fleet.any_of(job.stream.spec.chain[0]), self._desk.settings.handover
         assert worker is not None, "an engine that is open to a job has a worker"
         return start_at(deadline, worker, self._desk.rates, rules) - rules.return_slack_s
-
-    @staticmethod
-    def _is_return(job: JobRecord, engine: EngineName) -> bool:
-        """True for an engine before the one that speaks the stream now."""
-        return job.last_engine is None and job.stream.spec.chain.index(engine) < job.stream.place
-
-    @staticmethod
-    def _is_newcomer(job: JobRecord) -> bool:
-        """True for the first sound of an utterance: the last slots of a stand-in are for those who are speaking."""
-        return job.state is JobState.WAITING and not job.stream.active and not job.stream.playout.total_s()
 
     def _has_spare(self, engine: EngineName) -> bool:
         """True when a slot is free beyond those kept for urgent segments."""
@@ -404,17 +345,3 @@ class WaitingRoom:
         else:
             desk.emit(Shed(stream.spec.id, Reason.EXPIRED, 1000), "expired")
         return True
-
-    def _queue(self, engine: EngineName, job: JobRecord) -> LazyHeap[JobId]:
-        return self._queues_of(engine)[job.stream.spec.priority, self._is_newcomer(job)]
-
-    def _queues_of(self, engine: EngineName) -> dict[tuple[Priority, bool], LazyHeap[JobId]]:
-        if engine not in self._queues:
-            self._queues[engine] = {(priority, is_new): LazyHeap() for priority in CLASSES for is_new in (False, True)}
-        return self._queues[engine]
-
-
-def _levels(worker: Worker, stream: Stream) -> tuple[str, ...]:
-    """The worker's levels that the stream's ladder allows; all of them when it names none that the worker has."""
-    levels = tuple(worker.card.rates)
-    return tuple(level for level in levels if level in stream.spec.ladder) or levels

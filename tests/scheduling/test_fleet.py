@@ -37,6 +37,44 @@ def test_workers_that_come_and_go_are_counted_at_once_and_leave_nothing() -> Non
     assert fleet.supply("e", 0.0) == pytest.approx([8 * level for level in alone])
     assert fleet.slots("e") == 8 * slots
     for k in range(8):
-        fleet.remove(f"w{k}")
+        fleet.remove(f"w{k}", 1.0)
     assert fleet.supply("e", 0.0) == ()
     assert not fleet.has("e")
+
+
+def test_a_rescue_takes_a_full_worker_rather_than_a_suspect_while_it_is_as_fast_as_speech() -> None:
+    fleet = Fleet(RateBook())
+    for k in range(2):
+        fleet.add(WorkerCard(f"w{k}", "e", 8, {"only": LevelRate(0.45, 0.2, 1.0)}))
+    fleet.take("w0", "a", "only", 0.0)
+    fleet.suspect("w1", 0.0)
+    assert (picked := fleet.pick("e")) is not None and picked.card.id == "w1"
+    assert (picked := fleet.pick("e", is_rescue=True)) is not None and picked.card.id == "w0"
+    fleet.take("w0", "b", "only", 0.0)  # a third would make all three slower than speech
+    assert (picked := fleet.pick("e", is_rescue=True)) is not None and picked.card.id == "w1"
+
+
+def test_a_worker_that_has_become_slow_is_taken_after_the_others() -> None:
+    rates = RateBook()
+    fleet = Fleet(rates)
+    for k in range(2):
+        fleet.add(WorkerCard(f"w{k}", "e", 8, {"only": LevelRate(0.1, 0.1, 0.0)}))
+    for _ in range(3):
+        rates.saw_first_chunk("w0", "only", 1, 0.2, 1.0)
+    fleet.take("w0", "a", "only", 0.0)
+    fleet.release("w0", "a", 1.0)
+    fleet.take("w1", "b", "only", 1.0)
+    assert (picked := fleet.pick("e")) is not None and picked.card.id == "w1"
+
+
+def test_sickness_is_the_share_of_workers_that_fell_ill_lately() -> None:
+    fleet = Fleet(RateBook())
+    for k in range(4):
+        fleet.add(card(k))
+    assert fleet.sickness(0.0) == 0.0
+    fleet.suspect("w0", 0.0)
+    fleet.suspect("w0", 0.5)  # known
+    assert fleet.sickness(1.0) == pytest.approx(0.25)
+    fleet.remove("w1", 1.0)
+    assert fleet.sickness(1.0) == pytest.approx(2 / 3)
+    assert fleet.sickness(10.0) == 0.0

@@ -70,15 +70,38 @@ def test_sound_of_a_leader_that_will_lose_keeps_nobody_from_being_asked(bench, s
     assert asked(bench) == ["second-0", "third-0"]
 
 
-def test_a_silent_leader_makes_room_for_its_twin_while_that_can_be_in_time(bench, speaking) -> None:  # type: ignore[no-untyped-def]
+def test_a_twin_races_beside_a_silent_leader_while_it_can_be_in_time(bench, speaking) -> None:  # type: ignore[no-untyped-def]
     job = speaking(("second", "second-0", 0.05), ("first", "first-1", 0.05))
     bench.advance(0.96)
     assert asked(bench) == ["second-0", "first-1"]
-    left = [a for a in bench.said if isinstance(a, act.CancelJob)]
-    assert [(a.worker_id, a.reason) for a in left] == [("first-0", Reason.STALL)]
-    bench.sound(job, "first", 0.5)
-    (settled,) = [a for a in bench.advance(0.15) if isinstance(a, act.Settle) and a.worker_id == "first-1"]
-    assert settled.engine == "first"
+    assert not [a for a in bench.said if isinstance(a, act.CancelJob)]
+    bench.scheduler.progressed(job, "first", 0.5, bench.now, "first-1")
+    settled = [a for a in bench.advance(0.15) if isinstance(a, act.Settle)]
+    assert [(a.engine, a.worker_id) for a in settled] == [("first", "first-1")]
+    assert [a.worker_id for a in bench.said if isinstance(a, act.CancelJob)] == ["first-0", "second-0"]
+    assert bench.scheduler._desk.streams["s"].switches == 0, "the voice is the same"
+
+
+def test_a_report_is_of_the_worker_that_is_named(bench, speaking) -> None:  # type: ignore[no-untyped-def]
+    job = speaking(("second", "second-0", 0.05), ("first", "first-1", 0.05))
+    bench.advance(0.96)
+    bench.scheduler.failed(job, "first", Reason.ENGINE_FAILED, bench.now, "first-1")
+    record = bench.scheduler._desk.jobs[job]
+    assert [run.worker_id for run in record.runs] == ["first-0", "second-0"]
+
+
+def test_a_segment_that_is_shorter_than_expected_has_the_next_one_looked_at_anew(bench) -> None:  # type: ignore[no-untyped-def]
+    bench.worker("first", first=0.1)
+    bench.worker("first", "first-1", first=0.1)
+    bench.worker("second", first=0.05)
+    bench.open(chain=("first", "second"), max_lead_ms=8000)
+    short, following = bench.submit(0, seconds=5.0), bench.submit(1, seconds=5.0)
+    bench.plan()
+    bench.now += 0.1
+    bench.sound(short, "first", 1.0, sent_s=1.0)
+    bench.scheduler.finished(short, "first", 1.0, bench.now)  # due in 1.1 s instead of 5.1
+    bench.advance(1.0)
+    assert {a.job_id for a in bench.said if isinstance(a, act.HandOver)} == {following}
 
 
 def test_a_suspect_of_long_ago_is_tried_in_place_of_a_challenger_that_is_overdue(bench, speaking) -> None:  # type: ignore[no-untyped-def]
