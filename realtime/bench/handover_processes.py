@@ -30,6 +30,8 @@ RATE = 24000
 AT_ONCE = 4
 KINDS = (FaultKind.KILL, FaultKind.STOP, FaultKind.STALL, FaultKind.SLOW, FaultKind.NAN, FaultKind.GARBAGE, FaultKind.EXCEPTION)
 VALUES = {FaultKind.STALL: 1500.0, FaultKind.SLOW: 10.0}
+# How long a worker is sick of a fault that does not end it; one made slow is made well then. A stall ends by the step's timeout.
+SICK_S = {FaultKind.SLOW: 3.0, FaultKind.STALL: 2.0, FaultKind.NAN: 2.0, FaultKind.GARBAGE: 2.0, FaultKind.EXCEPTION: 1.0}
 
 
 @dataclass(slots=True)
@@ -119,19 +121,33 @@ class _World:
 
 async def _shoot(world: _World, rng: random.Random) -> None:
     """Do something bad to a busy worker every now and then, as long as every engine keeps one that is well."""
+    sick: dict[str, float] = {}  # who was shot, and until when it is no help to anybody
+    slowed: set[str] = set()
     while True:
         await anyio.sleep(rng.uniform(0.15, 0.5))
-        ready = Counter(w.engine for w in world.pool.workers() if w.is_ready)
-        busy = [w for w in world.pool.workers() if w.is_ready and w.jobs and ready[w.engine] > 1]
-        if not busy or len(ready) < len(ENGINES):
+        now, ready = world.clock.now(), [w for w in world.pool.workers() if w.is_ready]
+        for worker_id in [w.id for w in ready if w.id in slowed and sick[w.id] <= now]:
+            slowed.discard(worker_id)
+            _strike(world, worker_id, Fault(FaultKind.SLOW, value=1.0))
+        well = [w for w in ready if sick.get(w.id, 0.0) <= now]
+        busy = [w for w in ready if w.jobs and any(other.engine == w.engine and other.id != w.id for other in well)]
+        if not busy or len({w.engine for w in well}) < len(ENGINES):
             continue
         kind, victim = rng.choice(KINDS), rng.choice(busy)
-        try:
-            world.pool.inject(victim.id, Fault(kind, value=VALUES.get(kind, 0.0)))
-        except RealtimeError:
-            continue  # it went away in between
-        world.tally.faults[kind.value] += 1
-        world.witness.note("", f"fault {kind} on {victim.id}, which has {', '.join(victim.jobs)}")
+        if _strike(world, victim.id, Fault(kind, value=VALUES.get(kind, 0.0))):
+            sick[victim.id] = now + SICK_S.get(kind, float("inf"))
+            slowed |= {victim.id} if kind is FaultKind.SLOW else set()
+            world.tally.faults[kind.value] += 1
+            world.witness.note("", f"fault {kind} on {victim.id}, which has {', '.join(victim.jobs)}")
+
+
+def _strike(world: _World, worker_id: str, fault: Fault) -> bool:
+    """Do it; False if the worker went away in between."""
+    try:
+        world.pool.inject(worker_id, fault)
+    except RealtimeError:
+        return False
+    return True
 
 
 async def _one(name: str, text: str, world: _World, limit: anyio.Semaphore) -> None:
