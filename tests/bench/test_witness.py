@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import numpy as np
+import pytest
 
 from realtime.bench import handover_processes
 from realtime.bench.ear import Ear
@@ -36,11 +37,12 @@ def test_an_account_has_what_concerns_the_utterance_and_what_concerns_all() -> N
     assert told(witness, "u10", 105.0) == ["u10/0#1 on main-0: done, 200 samples", "WorkerLost main-0 died, killed, ('u1/0#1',)"]
 
 
-def test_the_log_of_the_pipeline_is_part_of_it() -> None:
+def test_the_log_of_the_pipeline_is_part_of_it(caplog: pytest.LogCaptureFixture) -> None:
     witness = Witness(FakeClock())
     log = logging.getLogger("realtime.dispatcher")
     log.addHandler(handler := WitnessedLog(witness))
-    log.warning("%s on %s failed: %s", "u2/0#1", "main-0", "garbage")
+    with caplog.at_level(logging.INFO, logger=log.name):
+        log.warning("%s on %s failed: %s", "u2/0#1", "main-0", "garbage")
     log.removeHandler(handler)
     assert told(witness, "u2") == ["u2/0#1 on main-0 failed: garbage"] and told(witness, "u3") == []
 

@@ -163,7 +163,7 @@ def test_what_is_told_after_a_switch_fits_what_is_heard_at_every_moment() -> Non
         for word in words:
             assert heard[word.span.start].start / 24 == pytest.approx(word.start_ms, abs=6), (at_ms, word)
         assert "".join(TEXT[w.span.start : w.span.end] for w in words) == TEXT, at_ms
-    assert switched > 30
+    assert switched > 20  # where nothing was sent yet the other voice says all of it
 
 
 def test_a_voice_that_goes_before_any_of_its_segment_was_sent_is_not_heard_again() -> None:
