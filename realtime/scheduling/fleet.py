@@ -27,10 +27,11 @@ MOST_REFRESHED = 64  # workers taken over at once: 1 ms
 class Worker:
     """One ready worker and the runs on it (job -> level). `slots_at`: jobs it can carry at each level and still keep up with speech;
     `slots`: at the fastest; `most`: the same without anything to spare; `utmost`: with each run, once begun, just as fast as speech.
-    `suspected_at`: when a run on it was given up for its silence, None once anything was heard of it again. `yields`: seconds of sound
+    `suspected_at`: when a run on it was given up for its silence, None once anything was heard of it again; `is_silent`: it does not
+    answer at all at present. `yields`: seconds of sound
     per second that it adds to its engine's totals, by level."""
 
-    __slots__ = ("_counted_at", "_job_s", "card", "most", "runs", "slots", "slots_at", "suspected_at", "utmost", "yields")
+    __slots__ = ("_counted_at", "_job_s", "card", "is_silent", "most", "runs", "slots", "slots_at", "suspected_at", "utmost", "yields")
 
     def __init__(self, card: WorkerCard) -> None:
         self.card = card
@@ -38,6 +39,7 @@ class Worker:
         self.slots = self.most = self.utmost = card.capacity
         self.slots_at: dict[str, int] = {}
         self.suspected_at: float | None = None
+        self.is_silent = False
         self.yields: list[float] = []
         self._job_s = 0.0
         self._counted_at = 0.0
@@ -179,6 +181,11 @@ class Fleet:
                 self._troubles.append(now)
             worker.suspected_at = now
             self._place(worker)
+
+    def note_silence(self, worker_id: WorkerId, is_silent: bool) -> None:
+        """The worker has stopped to answer, or answers again: nothing new begins there while others could be in time."""
+        if worker := self._workers.get(worker_id):
+            worker.is_silent = is_silent
 
     def sickness(self, now: float) -> float:
         """How many workers fell ill or were lost lately, of those there are; counted up to `MOST_TROUBLES`."""

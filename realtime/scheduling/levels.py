@@ -41,11 +41,11 @@ class Levels:
         return keeping_up if keeping_up and worker.runs else found
 
     def elsewhere(self, job: JobRecord, engine: EngineName, deadline: float, now: float) -> EngineName | None:
-        """An engine further down the chain with a free worker that would be in time."""
+        """An engine further down the chain with a free worker that answers and would be in time."""
         chain = job.stream.spec.chain
         for other in chain[chain.index(engine) + 1 :]:
             worker = self._desk.fleet.pick(other) if self._desk.is_open_to(job, other) else None
-            if worker is not None and self.choose(job, worker, deadline, now).is_in_time:
+            if worker is not None and not worker.is_silent and self.choose(job, worker, deadline, now).is_in_time:
                 return other
         return None
 

@@ -17,6 +17,7 @@ from realtime.scheduling.levels import Levels
 from realtime.scheduling.streams import HELD_BACK_S, JobEvent, JobRecord, JobState, Run
 from realtime.scheduling.successors import Successors
 from realtime.scheduling.waiting import WaitingRoom
+from realtime.types import WorkerId
 
 MOST_REFUSALS = 8  # per segment: workers that could not even begin it, until that counts as a loss
 NEVER = float("inf")
@@ -35,11 +36,13 @@ class Races:
         self._contest = Contest(desk, self._successors)
 
     def review(self, job: JobRecord, now: float) -> None:
-        """Look at a running segment: start, continue or settle a handover, and set its timer."""
+        """Look at a segment that was begun: start, continue or settle a handover, find an orphan somebody, and set its timer."""
         if job.state is JobState.RACING:
             self._judge(job, now)
         elif job.state is JobState.RUNNING:
             self._watch(job, now)
+        elif job.state is JobState.ORPHANED:
+            self._rescue(job, None, now)
 
     # reports
 
@@ -238,13 +241,14 @@ class Races:
         )
         self.review(job, now)
 
-    def _rescue(self, job: JobRecord, not_on: str, now: float) -> None:
-        """An orphan: the same engine if another worker of it is in time, else the next that has room, else it waits in line."""
+    def _rescue(self, job: JobRecord, not_on: WorkerId | None, now: float) -> None:
+        """An orphan: the same engine if another worker of it is in time, else the next that has room, else it waits in line; where an
+        engine that failed once is its only chance, for a worker of that one to become free."""
         desk = self._desk
         deadline = job.stream.deadline_of(job)
         assert job.last_engine is not None
         if desk.is_open_to(job, job.last_engine):
-            twin = desk.fleet.pick(job.last_engine, exclude=(not_on,))
+            twin = desk.fleet.pick(job.last_engine, exclude=(not_on,) if not_on else ())
             if twin is not None and now <= start_at(deadline, twin, desk.rates, desk.settings.handover):
                 self._restart(job, twin, deadline, now)
                 return
@@ -253,6 +257,8 @@ class Races:
             self._restart(job, worker, deadline, now)
         else:
             self._room.review(job, now)
+            if job.state is JobState.ORPHANED and job.second_chance:
+                desk.timers.put(job.spec.id, now + LOOK_AGAIN_S)
 
     def _restart(self, job: JobRecord, worker: Worker, deadline: float, now: float) -> None:
         self._room.start(job, worker, self._levels.restart(job, worker, deadline, now), deadline, now)

@@ -95,7 +95,7 @@ class Scheduler:
         for stream in self._desk.streams.values():  # rare, and only those that wait are touched
             self._room.arm(stream, now)
             for job in [job for job in stream.active.values() if job.state is JobState.ORPHANED]:
-                self._room.review(job, now)
+                self._races.review(job, now)
 
     def worker_lost(self, worker_id: WorkerId, now: float) -> None:
         """A worker is gone, with every run on it: those are handled as if each had been reported `failed`."""
@@ -112,9 +112,11 @@ class Scheduler:
     def worker_silent(self, worker_id: WorkerId, now: float) -> None:
         """A worker does not answer: until it does, it is taken only when nobody else has room."""
         self._desk.fleet.suspect(worker_id, now)
+        self._desk.fleet.note_silence(worker_id, True)
 
     def worker_answers(self, worker_id: WorkerId) -> None:
         """A worker that was silent answers again."""
+        self._desk.fleet.note_silence(worker_id, False)
         self._desk.fleet.clear(worker_id)
 
     # streams
@@ -254,7 +256,7 @@ class Scheduler:
             job = desk.jobs.get(job_id)
             if job is None:
                 continue
-            if job.state in (JobState.WAITING, JobState.ORPHANED):
+            if job.state is JobState.WAITING:
                 self._room.review(job, now)
             else:
                 self._races.review(job, now)

@@ -10,7 +10,7 @@ from realtime.scheduling.fleet import Worker
 from realtime.scheduling.handover import keeps_up, start_at
 from realtime.scheduling.streams import JobRecord, Run
 from realtime.scheduling.waiting import WaitingRoom
-from realtime.types import EngineName
+from realtime.types import EngineName, WorkerId
 
 FORGIVEN_S = 1.0  # after so long a suspect may be tried in place of a run that is overdue itself (guess: three heartbeats' silence)
 
@@ -32,6 +32,7 @@ class Successors:
         again = [
             worker for worker in self._second_choices(job) if found is None or start_at(deadline, worker, self._desk.rates, rules) > begin
         ]
+        again = again or (self._last_choices(job) if found is None and not job.runs else [])
         return max(again, key=lambda worker: start_at(deadline, worker, self._desk.rates, rules), default=found)
 
     def has_twin(self, job: JobRecord, run: Run) -> bool:
@@ -55,10 +56,20 @@ class Successors:
 
     def _second_choices(self, job: JobRecord) -> list[Worker]:
         """Workers of the engines that failed once at the job, other than those it failed on."""
-        desk, busy = self._desk, {run.engine for run in job.runs}
-        engines = [engine for engine in job.second_chance if engine not in busy and desk.breaker(engine).is_closed]
-        picked = [desk.fleet.pick(engine, exclude=(job.second_chance[engine],), is_rescue=True) for engine in engines]
+        picked = [self._desk.fleet.pick(engine, exclude=(failed_on,), is_rescue=True) for engine, failed_on in self._chances(job)]
         return [worker for worker in picked if worker is not None and worker.suspected_at is None]
+
+    def _last_choices(self, job: JobRecord) -> list[Worker]:
+        """Where nobody speaks the segment and nobody else can: any worker of those engines, the ones it failed on and suspects included.
+        A moment ago each failed once, which a worker may do and be well."""
+        picked = [self._desk.fleet.pick(engine, is_rescue=True) for engine, _ in self._chances(job)]
+        return [worker for worker in picked if worker is not None]
+
+    def _chances(self, job: JobRecord) -> list[tuple[EngineName, WorkerId]]:
+        """Engines that failed once at the job and may be asked once more, each with the worker it failed on."""
+        desk, busy, last = self._desk, {run.engine for run in job.runs}, job.stream.spec.chain[-1]
+        chances = job.second_chance.items()
+        return [(engine, on) for engine, on in chances if engine not in busy and (desk.breaker(engine).is_closed or engine == last)]
 
     def _untried(self, job: JobRecord, engine: EngineName, is_overdue: bool) -> Worker | None:
         """A free worker of the first engine after `engine` in the chain that may have the job; for one that is overdue, or will be late,

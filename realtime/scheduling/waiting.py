@@ -193,10 +193,12 @@ class WaitingRoom:
                 self._make_room(engine)
             return False
         choice = self._levels.choose(job, worker, deadline, now)
-        other = None if choice.is_in_time else self._levels.elsewhere(job, engine, deadline, now)
+        is_trusted = choice.is_in_time and not worker.is_silent
+        other = None if is_trusted else self._levels.elsewhere(job, engine, deadline, now)
         if other is not None:
             self._lines.drop(engine, job)
             self._enter(other, job, deadline)
+            self._give(job, other, now)  # else it stands in line there
             return True
         self.start(job, worker, choice.rung.level, deadline, now)
         return True
@@ -330,7 +332,8 @@ class WaitingRoom:
         """Give up on a segment that waited too long, or that no engine may have; True when it was."""
         desk, stream = self._desk, job.stream
         is_barred = all(
-            engine in job.barred or job.lost.get(engine, 0) >= desk.settings.handover.most_lost_runs for engine in stream.spec.chain
+            (engine in job.barred and engine not in job.second_chance) or job.lost.get(engine, 0) >= desk.settings.handover.most_lost_runs
+            for engine in stream.spec.chain
         )
         if not is_barred and now < self._patience_ends(job, deadline, now):
             return False

@@ -69,3 +69,79 @@ def test_what_is_there_to_be_sent_sets_the_deadline(bench) -> None:  # type: ign
     before = record.stream.deadline_of(record)
     bench.scheduler.holds("s", 0.2, bench.now)
     assert record.stream.deadline_of(record) == pytest.approx(before - 0.1)
+
+
+@pytest.fixture
+def nobody_left(bench):  # type: ignore[no-untyped-def]
+    """One worker of each of two engines, and each has failed once at the same segment, with a second in hand."""
+    bench.worker("first", first=0.1)
+    bench.worker("second", first=0.05)
+    bench.open(chain=("first", "second"))
+    bench.job = bench.submit(seconds=5.0)
+    bench.plan()
+    bench.now += 0.1
+    bench.sound(bench.job, "first", 1.0, sent_s=1.0)
+    bench.scheduler.failed(bench.job, "first", Reason.ENGINE_FAILED, bench.now)
+    bench.plan()
+    bench.scheduler.failed(bench.job, "second", Reason.GARBAGE, bench.now)
+    return bench
+
+
+def test_where_every_engine_failed_once_each_is_asked_once_more(nobody_left, pick) -> None:  # type: ignore[no-untyped-def]
+    bench = nobody_left
+    asked = [a.to_engine for a in pick(act.HandOver, bench.plan())]
+    assert len(asked) == 1 and not pick(act.Fail, bench.said)
+    bench.scheduler.failed(bench.job, asked[0], Reason.GARBAGE, bench.now)
+    asked += [a.to_engine for a in pick(act.HandOver, bench.plan())]
+    assert sorted(asked) == ["first", "second"] and not pick(act.Fail, bench.said)
+    bench.scheduler.failed(bench.job, asked[1], Reason.GARBAGE, bench.now)
+    (failed,) = pick(act.Fail, bench.plan())
+    assert failed.reason is Reason.NO_ENGINE_LEFT
+
+
+def test_a_text_that_nobody_can_speak_fails_at_once(bench, pick) -> None:  # type: ignore[no-untyped-def]
+    bench.worker("first")
+    bench.worker("second", first=0.05)
+    bench.open(chain=("first", "second"))
+    job = bench.submit(seconds=5.0)
+    bench.plan()
+    for engine in ("first", "second"):
+        bench.scheduler.failed(job, engine, Reason.UNSPEAKABLE, bench.now)
+        bench.plan()
+    assert pick(act.Fail, bench.said)
+
+
+def test_who_waits_for_a_second_chance_has_it_when_a_worker_is_back(nobody_left, pick) -> None:  # type: ignore[no-untyped-def]
+    bench = nobody_left
+    for worker in ("first-0", "second-0"):
+        bench.scheduler.worker_lost(worker, bench.now)
+    assert not pick(act.HandOver, bench.plan()[1:]) and not pick(act.Fail, bench.advance(3.0))
+    before = len(pick(act.HandOver, bench.said))
+    bench.worker("second", "second-1", first=0.05)
+    bench.advance(0.1)
+    assert [a.worker_id for a in pick(act.HandOver, bench.said)[before:]] == ["second-1"]
+
+
+def test_and_fails_when_patience_is_over(nobody_left, pick) -> None:  # type: ignore[no-untyped-def]
+    bench = nobody_left
+    for worker in ("first-0", "second-0"):
+        bench.scheduler.worker_lost(worker, bench.now)
+    bench.advance(1.0 + bench.scheduler.settings.handover.patience_s + 0.2)
+    assert len(pick(act.Fail, bench.said)) == 1
+
+
+def test_nothing_begins_on_a_worker_that_does_not_answer_while_another_engine_is_there(bench, pick) -> None:  # type: ignore[no-untyped-def]
+    bench.worker("first")
+    bench.worker("second", first=0.05)
+    bench.scheduler.worker_silent("first-0", bench.now)
+    given = []
+    for k, step in enumerate(("silent", "answers", "both")):
+        if step == "answers":
+            bench.scheduler.worker_answers("first-0")
+        elif step == "both":
+            for worker in ("first-0", "second-0"):
+                bench.scheduler.worker_silent(worker, bench.now)
+        bench.open(f"s{k}")
+        bench.submit(0, f"s{k}")
+        given += [d.engine for d in pick(act.Dispatch, bench.plan())]
+    assert given == ["second", "first", "first"]
