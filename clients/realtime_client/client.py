@@ -12,12 +12,12 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
-from realtime.errors import ClientError, ProtocolViolation, RealtimeError
+from realtime.errors import BadOption, ClientError, ProtocolViolation, RealtimeError
 from realtime.types import AudioFormat, Emotion, Priority
 from realtime.wire.dialects.native import NativeMsgpack
-from realtime.wire.events import BudgetChoice, Error, Open, Ping, Pong, Ready, ServerEvent
+from realtime.wire.events import BudgetChoice, BudgetProfile, Error, Open, Ping, Pong, Ready, ServerEvent
 from realtime_client.errors import ConnectionLost
 from realtime_client.link import Link, stream_url
 from realtime_client.utterance import Manner, Utterance
@@ -40,7 +40,7 @@ class Options(TypedDict, total=False):
     speed: float
     emotion: Emotion | None
     priority: Priority
-    budget: BudgetChoice
+    budget: BudgetChoice | str
     seed: int
     cache: bool
     words: bool
@@ -92,10 +92,11 @@ class Client:
             self._link = None
 
     def speak(self, text: TextSource, manner: Manner | None = None, **options: Unpack[Options]) -> Utterance:
-        """Begin to speak: a string, or pieces of text as they are written. Raises the error that ended the connection for good."""
+        """Begin to speak: a string, or pieces of text as they are written. Raises the error that ended the connection for good, and
+        `BadOption` for a budget that is not one."""
         if self._broken is not None:
             raise self._broken
-        utterance = Utterance(self, Open("", **options), text, manner or Manner(), self._now)
+        utterance = Utterance(self, _opening(options), text, manner or Manner(), self._now)
         self._utterances.add(utterance)
         utterance.task.add_done_callback(lambda _: self._release(utterance))
         return utterance
@@ -202,6 +203,19 @@ class Client:
             await asyncio.sleep(TICK_S)
             for utterance in list(self._utterances):
                 await utterance.tick()
+
+
+def _opening(options: Options) -> Open:
+    """The message for some options, whose budget may be a profile's name."""
+    rest: dict[str, Any] = {name: value for name, value in options.items() if name != "budget"}
+    budget = options.get("budget", BudgetChoice())
+    if isinstance(budget, str):
+        if budget not in set(BudgetProfile):
+            raise BadOption(f"no budget profile {budget!r}; there are: {', '.join(BudgetProfile)}")
+        budget = BudgetChoice(BudgetProfile(budget))
+    if not isinstance(budget, BudgetChoice):
+        raise BadOption(f"a budget is a BudgetChoice or a profile's name, not {budget!r}")
+    return Open("", budget=budget, **rest)
 
 
 def connect(

@@ -34,6 +34,8 @@ from realtime.wire.dialects import DIALECTS
 from realtime.wire.events import (
     AppendText,
     Audio,
+    BudgetChoice,
+    BudgetProfile,
     Cancel,
     Cancelled,
     Done,
@@ -147,6 +149,19 @@ class TestSpeaking:
             await client.speak("x", voice="v", language="en", speed=1.5, seed=3, context="before").wait()
             (opened,) = service.of(Open)
             assert (opened.voice, opened.language, opened.speed, opened.seed, opened.context) == ("v", "en", 1.5, 3, "before")
+
+    @pytest.mark.parametrize("budget", ["ivr", BudgetProfile.IVR, BudgetChoice(BudgetProfile.IVR)])
+    async def test_a_budget_may_be_a_profile(self, service: Service, budget: Any) -> None:
+        async with connect(service.url) as client:
+            await client.speak("x", budget=budget).wait()
+            (opened,) = service.of(Open)
+            assert opened.budget == BudgetChoice(BudgetProfile.IVR)
+
+    @pytest.mark.parametrize(("budget", "said"), [("phone", "browser, chatbot"), (800, "not 800")])
+    async def test_a_budget_that_is_none_is_told_at_once(self, service: Service, budget: Any, said: str) -> None:
+        async with connect(service.url) as client:
+            with pytest.raises(BadOption, match=said):
+                client.speak("x", budget=budget)
 
     async def test_many_at_once_do_not_mix(self, service: Service) -> None:
         service.limits = Limits(max_open_utterances=20)
