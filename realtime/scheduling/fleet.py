@@ -182,10 +182,17 @@ class Fleet:
             worker.suspected_at = now
             self._place(worker)
 
-    def note_silence(self, worker_id: WorkerId, is_silent: bool) -> None:
-        """The worker has stopped to answer, or answers again: nothing new begins there while others could be in time."""
+    def fell_silent(self, worker_id: WorkerId, now: float) -> None:
+        """The worker does not answer: it is under suspicion, and nothing new begins there while others could be in time."""
         if worker := self._workers.get(worker_id):
-            worker.is_silent = is_silent
+            worker.is_silent = True
+            self.suspect(worker_id, now)
+
+    def answers(self, worker_id: WorkerId) -> None:
+        """The worker answers again."""
+        if worker := self._workers.get(worker_id):
+            worker.is_silent = False
+            self.clear(worker_id)
 
     def sickness(self, now: float) -> float:
         """How many workers fell ill or were lost lately, of those there are; counted up to `MOST_TROUBLES`."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from realtime.scheduling.desk import Desk
 from realtime.scheduling.fleet import Worker
+from realtime.scheduling.handover import is_hopeless, keeps_up
 from realtime.scheduling.ladder import Choice, Need, Rung, choose, least_rung
 from realtime.scheduling.lines import is_return
 from realtime.scheduling.rates import KEEPS_UP
-from realtime.scheduling.streams import HELD_BACK_S, JobRecord, Stream
+from realtime.scheduling.streams import HELD_BACK_S, JobRecord, Run, Stream
 from realtime.types import EngineName
 
 
@@ -52,6 +53,18 @@ class Levels:
     def restart(self, job: JobRecord, worker: Worker, deadline: float, now: float) -> str:
         """The level for a segment that is under way."""
         return choose(self.rungs(job, worker), self.need(job, worker, deadline, now)).rung.level
+
+    def lower(self, job: JobRecord, run: Run, worker: Worker, now: float) -> str | None:
+        """The level that a run must go down to so as not to be late with the rest; None where it is in time, or can't be helped."""
+        if not worker.card.can_adjust:
+            return None
+        deadline, rates, jobs, rest_s = job.stream.deadline_of(job), self._desk.rates, len(worker.runs), job.remaining_s
+        if keeps_up(run, rates, jobs, deadline) and not is_hopeless(run, rates, jobs, rest_s, deadline):
+            return None
+        levels = tuple(worker.card.rates)
+        lower = levels[levels.index(run.level) + 1 :]
+        fit = (level for level in lower if now + rest_s * rates.rtf(run.worker_id, level, jobs) <= deadline + rest_s)
+        return next(fit, lower[-1] if lower else None)
 
     def best_rtf(self, job: JobRecord, engine: EngineName) -> float:
         """Seconds of work per second of sound at the best level that the stream allows."""

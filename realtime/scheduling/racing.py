@@ -12,7 +12,7 @@ from realtime.scheduling.actions import CancelJob, ChangeQuality, HandOver, Reas
 from realtime.scheduling.contest import LOOK_AGAIN_S, Ask, Contest, Wait
 from realtime.scheduling.desk import Desk
 from realtime.scheduling.fleet import Worker
-from realtime.scheduling.handover import is_hopeless, keeps_up, stalled_at, start_at, surely_at
+from realtime.scheduling.handover import stalled_at, start_at, surely_at
 from realtime.scheduling.levels import Levels
 from realtime.scheduling.streams import HELD_BACK_S, JobEvent, JobRecord, JobState, Run
 from realtime.scheduling.successors import Successors
@@ -203,6 +203,7 @@ class Races:
         rates, jobs, rules = self._desk.rates, self._desk.jobs_on(run), self._desk.settings.handover
         fastest = tuple(other.card.rates)[-1]
         needed_s = rates.first_chunk_s(other.card.id, fastest, len(other.runs) + 1) if job.races < rules.most_races else 0.0
+        needed_s *= rates.first_lateness(other.card.engine, rules.patience_share)
         likely = surely_at(run, rates, jobs, rules.patience_share)
         return max(surely_at(run, rates, jobs), likely + needed_s) <= deadline - rules.commit_s
 
@@ -338,19 +339,8 @@ class Races:
         self._room.arm(stream, now)
 
     def _adjust(self, job: JobRecord, run: Run, now: float) -> None:
-        """Lower (or raise) the level of a run that would be late with the rest, where the engine can do that in mid-segment."""
+        """Lower the level of a run that would be late with the rest, where the engine can do that in mid-segment."""
         worker = self._desk.fleet.get(run.worker_id)
-        if worker is None or not worker.card.can_adjust or len(worker.card.rates) < 2:
-            return
-        deadline = job.stream.deadline_of(job)
-        rates, jobs = self._desk.rates, len(worker.runs)
-        if keeps_up(run, rates, jobs, deadline) and not is_hopeless(run, rates, jobs, job.remaining_s, deadline):
-            return
-        levels = tuple(worker.card.rates)
-        lower = levels[levels.index(run.level) + 1 :]
-        rest_s = job.remaining_s
-        fit = (level for level in lower if now + rest_s * rates.rtf(run.worker_id, level, jobs) <= deadline + rest_s)
-        level = next(fit, lower[-1] if lower else run.level)
-        if level != run.level:
+        if worker is not None and (level := self._levels.lower(job, run, worker, now)) is not None:
             run.level = worker.runs[job.spec.id] = level
             self._desk.emit(ChangeQuality(job.spec.id, run.worker_id, run.engine, level), level)

@@ -111,13 +111,11 @@ class Scheduler:
 
     def worker_silent(self, worker_id: WorkerId, now: float) -> None:
         """A worker does not answer: until it does, it is taken only when nobody else has room."""
-        self._desk.fleet.suspect(worker_id, now)
-        self._desk.fleet.note_silence(worker_id, True)
+        self._desk.fleet.fell_silent(worker_id, now)
 
     def worker_answers(self, worker_id: WorkerId) -> None:
         """A worker that was silent answers again."""
-        self._desk.fleet.note_silence(worker_id, False)
-        self._desk.fleet.clear(worker_id)
+        self._desk.fleet.answers(worker_id)
 
     # streams
 
