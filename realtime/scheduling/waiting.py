@@ -114,9 +114,9 @@ class WaitingRoom:
         supply = desk.fleet.supply(engine, now)
         if worker is None or not supply or not supply[-1]:
             return False
-        too_many = max(0, self._lines.waiting(engine) - LONG_LINE * desk.fleet.slots(engine))
-        in_line_s = too_many * desk.rates.segment_s / supply[-1]
-        return now + in_line_s > deadline - desk.rates.first_chunk_s(worker.card.id, tuple(worker.card.rates)[-1], len(worker.runs) + 1)
+        in_line_s = max(0, self._lines.waiting(engine) - LONG_LINE * desk.fleet.slots(engine)) * desk.rates.segment_s / supply[-1]
+        jobs = min(len(worker.runs) + 1, worker.slots)  # where all slots are taken it begins when another ends
+        return now + in_line_s > deadline - desk.rates.first_chunk_s(worker.card.id, tuple(worker.card.rates)[-1], jobs)
 
     def leave(self, job: JobRecord) -> None:
         """Take a segment out of every queue."""
