@@ -152,8 +152,14 @@ class Dispatcher:
         return playout.lead(now) if playout else 0.0
 
     def begins_at(self, listener: Listener, now: float) -> float:
-        """When a listener who hears nothing should get sound that is there: not after `now` for at once."""
-        return self._scheduler.begins_at(listener.id, listener.unsent_s, now)
+        """When a listener who hears nothing should get sound that is there: not after `now` for at once. Who is told what is made for
+        another begins as that one does, within their own budget."""
+        begins_at = self._scheduler.begins_at(listener.id, listener.unsent_s, now)
+        for follower in self._recall.followers() if self._recall.has_followers else ():
+            if follower.stream.listener is listener and (playout := self._scheduler.playout(listener.id)) is not None:
+                leader_s = self._scheduler.begins_at(follower.leader.listener.id, listener.unsent_s, now)
+                begins_at = max(begins_at, min(leader_s, playout.next_deadline()))
+        return begins_at
 
     def position_s(self, listener: Listener, now: float) -> float:
         """Seconds heard."""

@@ -54,7 +54,7 @@ def test_when_nobody_is_left_it_tells_who_was_there() -> None:
     scheduler.open_stream(StreamSpec("u1", ("main",), Priority.INTERACTIVE, Budget()), 0.0)
     scheduler.submit(JobSpec("u1/0", "u1", 0, 2.0, 20), 0.0)
     scheduler.plan(0.0)
-    scheduler.failed("u1/0", "main", Reason.GARBAGE, 0.1)
+    scheduler.failed("u1/0", "main", Reason.UNSPEAKABLE, 0.1)
     assert any(isinstance(action, Fail) for action in scheduler.plan(0.1))
     assert told(scheduler.witness, "u1")[-1] == "who was there: main-0 (0 of 4 jobs)"
 

@@ -97,3 +97,31 @@ async def test_a_follower_whose_leader_has_time_does_not_run_dry_with_it() -> No
     assert hasty.done.underruns.worst_ms < 100 and hasty.done.switches >= 1
     assert patient.done.underruns.count == 0
     assert hasty.audio_s > 0.8 * PER_CHARACTER_S * len(SHARED)
+
+
+async def test_a_first_sound_that_waits_for_the_leader_waits_for_the_follower_too() -> None:
+    clock, voices = FakeClock(), VoiceBook(("main", "spare"))
+    dispatcher = Dispatcher(Scheduler(), voices, clock, Planner(voices), Recall(SegmentCache(1 << 24), voices))
+    main = FakeEngine("main", rtf=0.9, chunk_ms=400, **ALIKE)  # hardly faster than speech
+    pool = FakePool(clock, dispatcher.on_pool_event, (main, FakeEngine("spare", **ALIKE)))
+    dispatcher.attach(pool)
+    begun: list[float] = []
+
+    async def send(output: out.Output) -> None:
+        if isinstance(output, out.AudioOut) and output.start == 0:
+            begun.append(clock.now() - asked_at)
+
+    async with pool, anyio.create_task_group() as tasks:
+        tasks.start_soon(dispatcher.run)
+        await clock.advance(0.01)
+        asked_at = clock.now()
+        for name in ("first", "second"):
+            utterance = Utterance(name, UtteranceOptions(Request(voice="v"), AudioFormat(Codec.PCM_S16LE, RATE)), dispatcher, clock)
+            utterance.open()
+            tasks.start_soon(utterance.run, send)
+            utterance.feed(SHARED)
+            utterance.end()
+        await clock.advance(5.0)
+        tasks.cancel_scope.cancel()
+    assert len(begun) == 2 and begun[0] == begun[1] > 0.9 * 0.4 + 0.1
+    assert pool.statistics().jobs_started == 1
