@@ -33,8 +33,9 @@ def begins_at(stream: Stream, desk: Desk, unsent_s: float, now: float) -> float:
     assert run is not None, "a running segment has a leader"
     if run.audio_s == 0 and stream.unsent_s == 0:
         return now  # what there is was recalled, and recalled sound is promised at once
-    if 0 < run.audio_s * desk.rates.rtf(run.worker_id, run.level, desk.jobs_on(run)) <= playout.start_buffer_s:
-        return now  # as much again is made within the start buffer
+    as_much_again_s = run.audio_s * desk.rates.rtf(run.worker_id, run.level, desk.jobs_on(run))
+    if 0 < as_much_again_s <= playout.start_buffer_s and not desk.fleet.sickness(now):
+        return now  # it is there soon enough, unless workers fall ill: then something in hand is worth a tenth of a second
     before_s = max(0.0, unsent_s - run.base_s - run.audio_s)
     return min(latest, _first_follows_at(run, desk) - before_s + HELD_BACK_S + _reserve_s(stream, run, desk))
 

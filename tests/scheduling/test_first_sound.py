@@ -106,3 +106,13 @@ def test_a_stream_that_hears_already_or_is_gone_never_waits(bench) -> None:  # t
     assert bench.scheduler.begins_at("s", 0.2, bench.now) <= bench.now
     bench.scheduler.cancel("s", bench.now)
     assert bench.scheduler.begins_at("s", 0.2, bench.now) <= bench.now
+
+
+def test_an_engine_that_soon_makes_as_much_again_waits_only_while_workers_fall_ill(bench) -> None:  # type: ignore[no-untyped-def]
+    for engine in ("first", "second"):
+        card = WorkerCard(f"{engine}-0", engine, 1, {"best": LevelRate(0.1, FIRST_S if engine == "first" else 0.02, 1.0, 0.05)})
+        bench.scheduler.worker_ready(card, bench.now)
+    assert begun(bench) <= 0.0
+    bench.worker("second", "second-1")
+    bench.scheduler.worker_lost("second-1", bench.now)
+    assert bench.scheduler.begins_at("s", CHUNK_S, bench.now) > bench.now
