@@ -220,16 +220,11 @@ class RateBook:
     def useful_jobs(self, card: WorkerCard, level: str, limit: float) -> int:
         """How many jobs the worker can carry at that level with each at an RTF of `limit` at most; 1 if none."""
         alone, together = self.whole_rtf(card.id, level, 1), self.whole_rtf(card.id, level, 2)  # it grows linearly
-        if alone <= 0 or together <= alone:
-            return card.capacity
-        return max(1, min(card.capacity, 1 + int((limit - alone) / (together - alone) + 1e-6)))
+        return _most_jobs(alone, together, limit, card.capacity)
 
     def bearable_jobs(self, card: WorkerCard, level: str) -> int:
         """With how many jobs on the worker each, once begun, is as fast as speech; 1 if with none."""
-        alone, together = self.rtf(card.id, level, 1), self.rtf(card.id, level, 2)
-        if together <= alone:
-            return card.capacity
-        return max(1, min(card.capacity, 1 + int((1.0 - alone) / (together - alone) + 1e-6)))
+        return _most_jobs(self.rtf(card.id, level, 1), self.rtf(card.id, level, 2), 1.0, card.capacity)
 
     def throughput(self, card: WorkerCard, level: str, jobs: int) -> float:
         """Seconds of sound per second that the worker yields at that level with so many jobs."""
@@ -242,6 +237,13 @@ class RateBook:
     def _price(self, worker_id: WorkerId, level: str) -> _Prices:
         engine = self._engines.get(worker_id, "")
         return self._prices.get((engine, level)) or _Prices(1.0, 0.5)
+
+
+def _most_jobs(alone: float, together: float, limit: float, capacity: int) -> int:
+    """How many jobs keep each within `limit`, of something that one job costs `alone`, each of two `together`, and so on; at least 1."""
+    if alone <= 0 or together <= alone:
+        return capacity
+    return max(1, min(capacity, 1 + int((limit - alone) / (together - alone) + 1e-6)))
 
 
 def _tail(ratios: Quantile, share: float) -> float:

@@ -103,7 +103,6 @@ class Run:
             self.first_at = now
         else:
             self.lag_s = max(self.lag_s, now - self.first_at - self.audio_s)
-        if self.audio_s > 0:
             pace = (now - self.heard_of_at) / chunk_s
             self.pace, self.last_pace = min(pace, self.last_pace), pace
         self.audio_s, self.chunk_s, self.heard_of_at = audio_s, chunk_s, now

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from realtime.types import Budget, EngineName
 
@@ -53,9 +54,8 @@ def shortfalls(
 ) -> list[Shortfall]:
     """All of them, by engine and then profile. Engines without a figure (no worker yet) are left out."""
     found = []
-    for engine in chain:
+    for engine, successor in zip_longest(chain, chain[1:]):
         needed_s = first_chunk_p99_s.get(engine, 0.0)
-        successor = next((other for other in chain[chain.index(engine) + 1 :]), None)
         for name, budget in profiles.items():
             due_s = budget.first_audio_ms / 1000
             if due_s < NOT_LIVE_S and needed_s + HANDOVER_S > due_s:
