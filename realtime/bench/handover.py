@@ -28,7 +28,7 @@ from typing import Any
 import anyio
 
 from realtime.audio.levels import clicks
-from realtime.bench import handover_speech
+from realtime.bench import handover_report, handover_speech
 from realtime.bench.ear import Ear
 from realtime.bench.handover_bound import START_BUFFER_S, Need, need_of
 from realtime.bench.handover_score import Score, report_of
@@ -94,6 +94,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         from realtime.bench import handover_processes  # it builds on this module
 
         report |= handover_processes.measure(args.seed, count, args.show)
+    handover_report.show(report)
     return report
 
 
@@ -118,13 +119,11 @@ def _speech(args: argparse.Namespace) -> dict[str, Any]:
 def _fill(score: Score, seed: int, wanted: int, is_storm: bool) -> None:
     """World after world until so many faults have struck."""
     world = 0
-    while score.faults.total() < wanted:
-        world += 1
-        one_world(seed * 100_003 + world, score, is_storm)
-        what = f"{'storm' if is_storm else 'one at a time'}: {score.faults.total()} of {wanted} faults"
-        print(f"\r{what}, {score.repeated} repeated, {score.dropped} dropped", end="", flush=True)
-    if world:
-        print()
+    with handover_report.progress("faults in a storm" if is_storm else "faults, one listener at a time", wanted) as step:
+        while score.faults.total() < wanted:
+            world += 1
+            one_world(seed * 100_003 + world, score, is_storm)
+            step(score.faults.total(), f"{score.repeated} repeated, {score.dropped} dropped")
 
 
 async def admit(utterance: Utterance) -> None:
@@ -269,8 +268,8 @@ class _World:
         score.clicks += len(broken)
         score.silence_ms_max = max(score.silence_ms_max, silence_ms)
         struck = self.struck.get(name)
-        if struck is not None and ear.switched_at and ear.switched_at[-1] >= struck:
-            score.reactions_ms.append((ear.switched_at[-1] - struck) * 1000)
+        if struck is not None and (changed_at := next((at for at in ear.switched_at if at >= struck), None)) is not None:
+            score.reactions_ms.append((changed_at - struck) * 1000)
         if repeated or dropped or damages or silence_ms > 1 or not is_done or broken:
             ended = "done" if is_done else "failed"
             found_wrong = f"{len(damages)} damaged, {len(broken)} clicks, {len(ear.switches)} switches"

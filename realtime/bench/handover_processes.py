@@ -12,6 +12,7 @@ import anyio
 
 from realtime.bench.ear import Ear
 from realtime.bench.handover import ENGINES, UNBOUNDED, admit, compare, random_text
+from realtime.bench.handover_report import Step, progress
 from realtime.bench.witness import Witness, WitnessedLog, WitnessedScheduler
 from realtime.clock import MonotonicClock
 from realtime.engines.beacon.decoder import listen
@@ -37,6 +38,7 @@ SICK_S = {FaultKind.SLOW: 3.0, FaultKind.STALL: 2.0, FaultKind.NAN: 2.0, FaultKi
 @dataclass(slots=True)
 class _Tally:
     faults: Counter[str] = field(default_factory=Counter)
+    utterances: int = 0
     characters: int = 0
     repeated: int = 0
     dropped: int = 0
@@ -48,13 +50,13 @@ class _Tally:
 
 def measure(seed: int, utterances: int, show: int = 0) -> dict[str, Any]:
     """Speak so many utterances, four at a time, while workers are shot; prints what happened to the first `show` that came back wrong."""
-    tally = anyio.run(_run, seed, utterances)
+    with progress("utterances on real processes", utterances) as step:
+        tally = anyio.run(_run, seed, utterances, step)
     for trouble in tally.trouble[:show]:
         print(trouble)
-    ended = f"{tally.failed} ended in an error with {tally.unsaid} characters unsaid"
-    print(f"processes: {tally.faults.total()} faults, {tally.repeated} repeated, {tally.dropped} dropped, {ended}")
     return {
         "process_faults": tally.faults.total(),
+        "process_utterances": tally.utterances,
         "process_characters": tally.characters,
         "process_repeated": tally.repeated,
         "process_dropped": tally.dropped,
@@ -77,9 +79,9 @@ def _spec(k: int, name: str) -> WorkerSpec:
     return WorkerSpec(name, options, count=2, factory="beacon", step_timeout_s=1.0, is_measured=False)
 
 
-async def _run(seed: int, utterances: int) -> _Tally:
+async def _run(seed: int, utterances: int, step: Step) -> _Tally:
     rng, clock = random.Random(seed), MonotonicClock()
-    world = _World(clock)
+    world = _World(clock, step)
     log = logging.getLogger("realtime.dispatcher")
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -102,8 +104,9 @@ async def _run(seed: int, utterances: int) -> _Tally:
 class _World:
     """The service, without its sockets, and who watches it."""
 
-    def __init__(self, clock: MonotonicClock) -> None:
+    def __init__(self, clock: MonotonicClock, step: Step) -> None:
         self.clock = clock
+        self.step = step
         self.tally = _Tally()
         self.witness = Witness(clock)
         voices = VoiceBook(ENGINES, None, {})
@@ -168,12 +171,14 @@ def _judge(name: str, text: str, ear: Ear, ending: Ending, world: _World, asked_
     heard = listen(ear.sound(), RATE).text
     repeated, dropped = compare(text if is_done else text[: len(heard)], heard)
     silence_ms = ear.silence_s(0.1) * 1000
+    tally.utterances += 1
     tally.characters += len(text)
     tally.repeated += repeated
     tally.dropped += dropped
     tally.failed += not is_done
     tally.unsaid += 0 if is_done else len(text) - len(heard)
     tally.silence_ms_max = max(tally.silence_ms_max, silence_ms)
+    world.step(tally.utterances, f"{tally.repeated} repeated, {tally.dropped} dropped, {tally.failed} failed")
     if repeated or dropped or not is_done or silence_ms > 1:
         lines = [f"{name}: {ending!r}, silence {silence_ms:.0f} ms", f"said  {text}", f"heard {heard}"]
         tally.trouble.append("\n  ".join((*lines, *world.witness.account(name, asked_at))))

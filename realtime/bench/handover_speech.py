@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from realtime.audio.levels import clicks, voiced_power
+from realtime.bench.handover_report import progress
 from realtime.bench.sentences import random_sentence
 from realtime.bench.speakers import SEEN, UNSEEN, Rendering, Samples, Speakers, Take
 from realtime.engines.base import Chunk
@@ -115,7 +116,7 @@ def measure(seed: int, cuts: int, sambert_models: str | None = None, is_seen: bo
     rng, tally = random.Random(seed), Tally()
     variants = SEEN if is_seen else UNSEEN
     done = 0
-    with Speakers(variants, sambert_models) as speakers:
+    with Speakers(variants, sambert_models) as speakers, progress("changes of voice in real speech", cuts) as step:
         others = speakers.voices("sambert") if sambert_models else []
         while done < cuts:
             kind = rng.choice(KINDS if not others else ("zh",))
@@ -123,8 +124,7 @@ def measure(seed: int, cuts: int, sambert_models: str | None = None, is_seen: bo
                 _place(scene, tally)
                 _resume(scene, tally, rng, speakers)
                 done += 1
-            print(f"\r{done} of {cuts} cuts in real speech", end="", flush=True)
-    print()
+            step(done, f"{tally.repeated} words repeated, {tally.dropped} dropped")
     return _report(tally) | {"align_ms_for_10_s": _cost_ms()}
 
 
