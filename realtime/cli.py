@@ -157,6 +157,8 @@ def _add_bench(subcommands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def _bench(arguments: argparse.Namespace) -> int:
+    from realtime.bench.machine import about
+
     module = importlib.import_module(arguments.module)
     sub = argparse.ArgumentParser(prog=f"realtime bench {arguments.what}", description=(module.__doc__ or "").split("\n\n")[0])
     module.add_arguments(sub)
@@ -164,7 +166,9 @@ def _bench(arguments: argparse.Namespace) -> int:
     sub.add_argument("--seed", type=int, default=1, help="for everything random")
     logging.getLogger("realtime").setLevel(logging.ERROR)
     options = sub.parse_args(arguments.rest)
-    result = module.run(options)
+    machine = about()  # before the load that the bench itself makes
+    print("{machine}, {cores} cores, load {load_average}, commit {commit}".format(**machine), file=sys.stderr)
+    result = machine | module.run(options)
     if options.json:
         print(json.dumps(result, ensure_ascii=False))
     return 0

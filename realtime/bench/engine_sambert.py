@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         core = min(mine)
         os.sched_setaffinity(0, {core})
         engine = load({"models_dir": str(models), "voices": [VOICE]})
-        result: dict[str, Any] = {"machine_load": os.getloadavg()[0], "cores": 1}
+        result: dict[str, Any] = {"cores": 1}
         result |= _speed(engine, archive, rng, args.rounds)
         result |= _latency(engine, rng, args.requests)
         for level in result["levels"]:

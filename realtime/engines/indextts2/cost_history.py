@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 def steadied(costs: Costs, folder: Path, identity: str) -> Costs:
     """`costs` with each price the least of the last trials, this one included, which is noted in `folder`. `identity`: what must be the
     same for trials to be comparable, apart from the processor. A folder that can't be written or read is told in the log."""
-    name = hashlib.sha256(f"{identity} {_processor()} {costs.cores} {costs.margin_frames}".encode()).hexdigest()[:20]
+    name = hashlib.sha256(f"{identity} {processor_name()} {costs.cores} {costs.margin_frames}".encode()).hexdigest()[:20]
     path = folder / f"costs-{name}.json"
     trials = [*_read(path), {price: getattr(costs, price) for price in PRICES}][-KEPT:]
     try:
@@ -52,7 +52,7 @@ def _read(path: Path) -> list[dict[str, float | None]]:
         return []
 
 
-def _processor() -> str:
+def processor_name() -> str:
     """The processor's name (proc(5), `model name`); empty where the system does not tell."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
