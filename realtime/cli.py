@@ -23,6 +23,7 @@ BENCHES = {
     "timeline": ("realtime.bench.timeline", "one handover as the listener met it, drawn"),
     "schedule": ("realtime.bench.schedule", "the scheduler against simpler policies, simulated"),
     "live": ("realtime.bench.live", "the same policies with real processes on this machine"),
+    "reflexes": ("realtime.bench.reflexes", "how soon a cancel is obeyed, and a killed worker noticed and replaced"),
     "cache": ("realtime.bench.cache", "cached segment to first audio"),
 }
 

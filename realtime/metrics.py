@@ -30,6 +30,7 @@ slow_clients = Counter("realtime_slow_clients", "Connections closed because thei
 jobs = Counter("realtime_jobs", "Jobs by engine and how they ended", ["engine", "end"], registry=REGISTRY)
 workers_ready = Gauge("realtime_workers_ready", "Workers ready", ["engine"], registry=REGISTRY)
 workers_lost = Counter("realtime_workers_lost", "Workers lost", ["engine", "reason"], registry=REGISTRY)
+orphan_chunks = Counter("realtime_orphan_chunks", "Chunks made for a job that had been cancelled", ["engine"], registry=REGISTRY)
 breaker_open = Gauge("realtime_breaker_open", "1 while an engine is off the live path", ["engine"], registry=REGISTRY)
 breaker_state = Gauge("realtime_breaker_state", "1 for the state that an engine's breaker is in", ["engine", "state"], registry=REGISTRY)
 cache_hits = Counter("realtime_cache_hits", "Segments served from the cache", registry=REGISTRY)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from realtime import errors
+from realtime import errors, metrics
 from realtime.engines.base import Chunk, Done, EngineInfo, Failed, Job, PlanReply, PlanRequest
 from realtime.types import JobId, WorkerId
 from realtime.workers import messages as m
@@ -273,6 +273,8 @@ class Worker:
     def _pass_on(self, event: Chunk | Done | Failed) -> None:
         if event.job_id not in self.jobs:
             self._counts.orphans += 1
+            if isinstance(event, Chunk):
+                metrics.orphan_chunks.labels(self.spec.engine).inc()
             return
         if isinstance(event, Chunk):
             self._counts.chunks += 1
