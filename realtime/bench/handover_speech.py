@@ -14,7 +14,8 @@ words; another's plan and features are all that the service is given. espeak tel
 - *joins*: the change is carried out, the new voice speaks from there; clicks at the seam and the step in loudness, beside those at
   the same place of the new voice's own untouched sentence.
 
-In half of the cuts nothing is known of the two voices' tempi, in the other half they have spoken one sentence before.
+In half of the cuts nothing is known of the two voices, in the other half they have spoken one sentence before, from which their tempi and
+timbres are learned as in service; `..._after_a_sentence` tells the halves apart.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from realtime.audio.features import log_mel
 from realtime.audio.levels import clicks, voiced_power
 from realtime.bench.handover_report import progress
 from realtime.bench.sentences import random_sentence
@@ -34,9 +36,11 @@ from realtime.engines.base import Chunk
 from realtime.pipeline.align import align
 from realtime.pipeline.attempt import Attempt, ResumePoint
 from realtime.pipeline.ear_hold import held_of
+from realtime.pipeline.planning import features_of, sound_of
 from realtime.pipeline.resume import find_resume
 from realtime.pipeline.segment_run import SegmentRun
-from realtime.pipeline.tempo import Tempo, TempoBook
+from realtime.pipeline.tempo import Pair, Tempo, TempoBook
+from realtime.pipeline.timbre import TimbreBook, Timbres
 from realtime.types import Segment, Span, SpokenText
 
 KINDS = ("zh", "en", "mixed")
@@ -66,6 +70,8 @@ class Tally:
     repeated: int = 0
     dropped: int = 0
     wrong_by_the_tail: int = 0
+    wrong_after_a_sentence: int = 0
+    cuts_after_a_sentence: int = 0
     cuts_by_the_tail: int = 0
     inside_words: int = 0
     joins: Seams = field(default_factory=lambda: Seams())
@@ -99,7 +105,7 @@ class Seams:
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
-    """One cut: `old` stopped at `stop_s`, `truth_s` in `new`, within word `word`; `tempo` as far as it is known."""
+    """One cut: `old` stopped at `stop_s`, `truth_s` in `new`, within word `word`; `tempo` and `timbres` as far as they are known."""
 
     kind: str
     old: Rendering
@@ -108,6 +114,12 @@ class _Scene:
     stop_s: float
     truth_s: float
     tempo: Tempo
+    timbres: Timbres
+
+    @property
+    def is_after_a_sentence(self) -> bool:
+        """Both voices were heard before."""
+        return self.tempo.pair is not None
 
 
 def measure(seed: int, cuts: int, sambert_models: str | None = None, is_seen: bool = False) -> dict[str, Any]:
@@ -150,13 +162,23 @@ def _scene(rng: random.Random, kind: str, pair: tuple[Rendering, Rendering], ear
     spans, twins = _word_spans(pair)
     word, share = rng.randrange(1, len(spans)), rng.random()
     stop, truth = (some[0] + share * (some[1] - some[0]) for some in (spans[word], twins[word]))
-    book, names = TempoBook(), (old.take.voice, new.take.voice, old.take.language)
-    if rng.random() < 0.5:
+    tempo, timbres = _learned((old.take.voice, new.take.voice, old.take.language), earlier if rng.random() < 0.5 else None)
+    if tempo.doubt == Tempo().doubt:
+        tempo = Tempo(old.take.speed / new.take.speed)  # in service both are asked for one speed
+    return _Scene(kind, old, new, word, stop, truth, tempo, timbres)
+
+
+def _learned(pair: Pair, earlier: tuple[Rendering, Rendering] | None) -> tuple[Tempo, Timbres]:
+    """What the service's books tell of two voices, of which the first may have spoken a sentence that the second's engine planned."""
+    tempi, timbres = TempoBook(), TimbreBook()
+    sound, features = sound_of(pair, earlier[0].rate if earlier else 0), features_of(pair)
+    if earlier is not None:
         before, planned = earlier
-        book.learn(book.tempo(*names), planned.plan.duration_s, len(before.samples) / before.rate)
-    known = book.tempo(*names)
-    speed = old.take.speed / new.take.speed  # in service both are asked for one speed
-    return _Scene(kind, old, new, word, stop, truth, known if known.doubt < Tempo().doubt else Tempo(speed, known.doubt))
+        tempi.learn(tempi.tempo(*pair), planned.plan.duration_s, len(before.samples) / before.rate)
+        timbres.learn(sound, log_mel(before.samples, before.rate))
+        assert planned.features is not None, "both engines' plans have features"
+        timbres.learn(features, planned.features)
+    return tempi.tempo(*pair), (timbres.timbre(sound), timbres.timbre(features))
 
 
 def _word_spans(pair: tuple[Rendering, Rendering]) -> tuple[Spans, Spans]:
@@ -171,7 +193,7 @@ def _place(scene: _Scene, tally: Tally) -> None:
     assert new.features is not None, "both engines' plans have features"
     run = _run(scene, scene.stop_s)
     assert run.buffer.ear is not None
-    found = align(run.buffer.ear.rows(), new.features, scene.tempo.ratio, scene.tempo.doubt)
+    found = align(run.buffer.ear.rows(), new.features, scene.tempo.ratio, scene.tempo.doubt, scene.timbres)
     error_s = found.time_s - scene.truth_s
     tally.place[scene.kind].append(abs(error_s) * 1000)
     tally.within_doubt.append(abs(error_s) <= found.doubt_s / 2 + 0.01)
@@ -184,7 +206,8 @@ def _run(scene: _Scene, stop_s: float) -> SegmentRun:
     old, new = scene.old, scene.new
     run = SegmentRun(Segment(0, Span(0, len(old.take.text)), old.take.text, old.take.language), old.rate)
     run.follow()
-    run.plan, run.reference, run.tempo = new.plan, new.features, scene.tempo
+    run.plan, run.reference = new.plan, new.features
+    run.expect("old", scene.tempo, scene.timbres)
     attempt = Attempt("job", "old", old.take.voice, "", "", SpokenText.verbatim(old.take.text))
     run.begin(attempt)
     stop, step = round(stop_s * old.rate), round(CHUNK_S * old.rate)
@@ -211,6 +234,8 @@ def _resume(scene: _Scene, tally: Tally, rng: random.Random, speakers: Speakers)
     tally.dropped += dropped
     tally.wrong_by_the_tail += (repeated + dropped) * is_tail
     tally.cuts_by_the_tail += is_tail
+    tally.wrong_after_a_sentence += (repeated + dropped) * scene.is_after_a_sentence
+    tally.cuts_after_a_sentence += scene.is_after_a_sentence
     if repeated or dropped:
         old, new = scene.old.take, scene.new.take
         tally.trouble.append(
@@ -276,6 +301,9 @@ def _report(tally: Tally) -> dict[str, Any]:
         "resume_cuts_by_the_tail": tally.cuts_by_the_tail,
         "resume_words_wrong_by_the_tail": tally.wrong_by_the_tail,
         "resume_words_wrong_by_the_rule": tally.repeated + tally.dropped - tally.wrong_by_the_tail,
+        "resume_cuts_after_a_sentence": tally.cuts_after_a_sentence,
+        "resume_words_wrong_after_a_sentence": tally.wrong_after_a_sentence,
+        "resume_words_wrong_at_the_first": tally.repeated + tally.dropped - tally.wrong_after_a_sentence,
         "resume_inside_words": tally.inside_words,
         "resume_ms_p50": round(float(np.percentile(tally.resume_ms, 50)), 1),
         "resume_ms_p99": round(float(np.percentile(tally.resume_ms, 99)), 1),

@@ -1,8 +1,9 @@
 """Where in a text a stretch of sound ends, found by ear: the sound is aligned with another rendering of the same text.
 
 The reference is what the engine that takes over would say (its speech plan's features); the sound is all that was made of the segment by
-the engine that failed. Both become cepstra without their mean and deviation (so level, microphone and much of the timbre drop out) and
-their slopes. An open-ended dynamic time warp finds how far into the reference the sound goes.
+the engine that failed. Both become cepstra without their mean and deviation (so level, microphone and much of the timbre drop out; what
+earlier sentences told of both counts in, `timbre.py`) and their slopes. An open-ended dynamic time warp finds how far into the reference
+the sound goes.
 
 1) Tempo. Frame for frame at the reference's own pace a warp drifts by seconds, because standing still is cheap where a voice is unlike.
    So the reference is stretched to nine tempi around the expected one, each is warped at 20 ms a row (of long sounds 40 or 80 ms, whose
@@ -26,12 +27,12 @@ import numpy as np
 import numpy.typing as npt
 
 from realtime.audio.features import HOP_S, mfcc
+from realtime.pipeline.timbre import CEPSTRA, LEAST_ROWS, NOBODYS, Timbre, Timbres
 
 Matrix = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 # All tuned on espeak voices, and on one of Sambert's, that the bench does not use (LOG, "Alignment by ear").
-CEPSTRA = 13
 # How much a coefficient (first row) and its slope (second) tell of what is said rather than of who says it: the root of 1 / variance
 # between two voices at the same place less 1 / variance between any two places (53 espeak voices, LOG). Loudness itself at half of that.
 WEIGHTS = (
@@ -49,7 +50,6 @@ FINE_S = 1.5  # of the sound's end that is warped at full resolution
 NAT = 4.0  # neighbouring frames are not independent: so much cost is one nat (calibrated: 9 of 10 places lie within the stated doubt)
 LONG_ROWS = (250, 600)  # from here on the tempo is looked for at 40, 80 ms a row: places are as good, the time is half (measured)
 LEAST_REFERENCE = 2 << (1 + len(LONG_ROWS))  # rows that can be halved so often and are still two
-LEAST_ROWS = 20  # for a mean and a deviation
 ROWS_AT_ONCE = 64  # of a matrix product, of which only a band is used: fewer cost calls, more waste products (measured)
 BEYOND = np.float32(1e7)  # cost of a cell outside
 
@@ -94,15 +94,22 @@ class Alignment:
         return Crossing((self._first[0] + mid) * HOP_S, doubt * HOP_S)
 
 
-def align(sound: Matrix, reference: Matrix, tempo: float = 1.0, tempo_doubt: float = UNKNOWN_TEMPO) -> Alignment:
+def align(
+    sound: Matrix,
+    reference: Matrix,
+    tempo: float = 1.0,
+    tempo_doubt: float = UNKNOWN_TEMPO,
+    timbres: Timbres = (NOBODYS, NOBODYS),
+) -> Alignment:
     """How far into `reference` the `sound` goes, both log-mel rows from the segment's beginning (`audio.features`).
 
-    `tempo`: reference time per sound time as far as it is known, `tempo_doubt` the deviation of its logarithm. Nothing that sounds ends
-    at the beginning. Rows that are no numbers, and those that there is nothing to compare with, end nowhere: the doubt is infinite.
+    `tempo`: reference time per sound time as far as it is known, `tempo_doubt` the deviation of its logarithm. `timbres`: what earlier
+    sentences told of the sound's voice and of the reference's. Nothing that sounds ends at the beginning. Rows that are no numbers, and
+    those that there is nothing to compare with, end nowhere: the doubt is infinite.
     """
     if len(reference) < LEAST_REFERENCE or not (np.isfinite(sound).all() and np.isfinite(reference).all()):
         return Alignment(0.0, np.inf, tempo)
-    heard, known = _Described.of(sound), _Described.of(reference)
+    heard, known = _Described.of(sound, timbres[0]), _Described.of(reference, timbres[1])
     if len(sound) < 2 or not heard.loud.any():
         return Alignment(0.0, 0.0, tempo)
     tempi = tempo * np.exp(np.linspace(-TEMPO_SPAN * tempo_doubt, TEMPO_SPAN * tempo_doubt, TEMPI))
@@ -125,26 +132,28 @@ def _band(halvings: int) -> int:
 class _Described:
     """A sound's or a reference's rows as the warp wants them: `rows` [n, 2 * CEPSTRA], and which of them are `loud`."""
 
-    def __init__(self, cepstra: Matrix, loud: Mask, slope: int = SLOPE_FRAMES, known: int | None = None) -> None:
-        self._cepstra, self.loud, self._slope = cepstra, loud, slope
+    def __init__(self, cepstra: Matrix, loud: Mask, timbre: Timbre, slope: int = SLOPE_FRAMES, known: int | None = None) -> None:
+        self._cepstra, self.loud, self._timbre, self._slope = cepstra, loud, timbre, slope
         self._known = len(cepstra) if known is None else known
 
     @cached_property
     def rows(self) -> Matrix:
         """Normalised, weighted, with slopes."""
-        return _normal(self._cepstra, self._known, self._slope)
+        timbre = Timbre.of(self._cepstra[: self._known]).blended(self._timbre)
+        return _weighted(timbre.normal(self._cepstra), self._slope)
 
     @classmethod
-    def of(cls, mels: Matrix) -> _Described:
-        """From log-mel rows."""
+    def of(cls, mels: Matrix, timbre: Timbre) -> _Described:
+        """From log-mel rows of a voice of which so much is known."""
         power = np.log(np.exp(mels).sum(axis=1) + 1e-9)
-        return cls(mfcc(mels, count=CEPSTRA), np.greater(power, power.max(initial=-np.inf) - SILENT_NATS, dtype=np.bool_))
+        return cls(mfcc(mels, count=CEPSTRA), np.greater(power, power.max(initial=-np.inf) - SILENT_NATS, dtype=np.bool_), timbre)
 
     def halved(self) -> _Described:
         """At half the rate; an odd last row is left out."""
         even = len(self.loud) // 2 * 2
         cepstra = (self._cepstra[:even:2] + self._cepstra[1:even:2]) * np.float32(0.5)
-        return _Described(cepstra, self.loud[:even:2] | self.loud[1:even:2], max(1, self._slope // 2))
+        timbre = self._timbre.counted(self._timbre.frames / 2)
+        return _Described(cepstra, self.loud[:even:2] | self.loud[1:even:2], timbre, max(1, self._slope // 2))
 
     def at_tempo(self, tempo: float, known: int) -> _Described:
         """With a row for each `tempo` rows, normalised by what the first `known` of these hold: what the sound can have said."""
@@ -153,17 +162,11 @@ class _Described:
         low = at.astype(np.int64)
         part = (at - low)[:, None].astype(np.float32)
         cepstra = self._cepstra[low] * (1 - part) + self._cepstra[np.minimum(low + 1, len(self._cepstra) - 1)] * part
-        return _Described(cepstra, self.loud[low], self._slope, max(LEAST_ROWS, known))
+        return _Described(cepstra, self.loud[low], self._timbre, self._slope, max(LEAST_ROWS, known))
 
 
-def _normal(cepstra: Matrix, known: int, slope: int) -> Matrix:
-    """Cepstra and their slopes, by mean and deviation of the louder of the first `known` rows."""
-    part = cepstra[:known]
-    if len(part) > LEAST_ROWS // 4:
-        quiet = np.partition(part[:, 0], len(part) * 3 // 10)[len(part) * 3 // 10]
-        is_louder = part[:, 0] > quiet
-        part = part[is_louder] if is_louder.any() else part
-    scaled = (cepstra - part.mean(axis=0)) / np.maximum(part.std(axis=0), 1e-3) if len(part) else cepstra
+def _weighted(scaled: Matrix, slope: int) -> Matrix:
+    """Normalised cepstra and their slopes, by what each tells of words."""
     at = np.arange(len(scaled))
     rows = np.empty((len(scaled), 2 * CEPSTRA), np.float32)
     rows[:, :CEPSTRA] = scaled

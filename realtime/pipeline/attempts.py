@@ -166,7 +166,7 @@ class Attempts:
         run = task.run
         self._recall.completed(run)
         run.pad(run.rate * pause_ms(run.segment) // 1000)
-        self._planner.spoken(run, task.stream.listener.request)
+        self._planner.spoken(run, task.stream.parts[0], task.stream.listener.request)
         task.stream.tasks.pop(task.id, None)
         task.stream.listener.nudge()
 

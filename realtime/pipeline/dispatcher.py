@@ -262,8 +262,10 @@ class Dispatcher:
             self._timer = anyio.Event()
             self._wake_at = self._next_wake()
             await self._clock.wait(self._timer, self._wake_at)
-            self._mind_followers(self._clock.now())
-            self.replan()
+            now = self._clock.now()
+            if _is_due(self._wake_at, now) or _is_due(self._scheduler.next_wake(now), now):  # else only an earlier moment to wait for
+                self._mind_followers(now)
+                self.replan()
 
     def _next_wake(self) -> float | None:
         now = self._clock.now()
@@ -276,6 +278,10 @@ class Dispatcher:
         wake = self._next_wake()
         if wake is not None and (self._wake_at is None or wake < self._wake_at):
             self._timer.set()
+
+
+def _is_due(at: float | None, now: float) -> bool:
+    return at is not None and at <= now
 
 
 def _is_next(follower: Follower) -> bool:

@@ -7,6 +7,7 @@ read out. Seconds per syllable are learned per voice and language from what was 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from realtime.types import Segment, Span, SpeechPlan, SpokenText
 
@@ -29,20 +30,18 @@ class RateModel:
     def plan(self, text: str, voice: str, language: str, speed: float = 1.0) -> SpeechPlan:
         """When each character of `text` should sound."""
         per_syllable = self._rates.get((voice, language), FIRST_GUESS_S.get(language, 0.22)) / speed
-        times = [0.0] * (len(text) + 1)
+        times: list[float] = []
         words: list[Span] = []
-        now, done = 0.0, 0
+        now = 0.0
         for match in TOKEN.finditer(text):
-            times[done : match.start() + 1] = [now] * (match.start() + 1 - done)
-            length = syllables(match.group()) * per_syllable
-            step = length / len(match.group())
-            for i in range(match.start(), match.end()):
-                times[i] = now + step * (i - match.start())
+            token, (start, end) = match.group(), match.span()
+            length = syllables(token) * per_syllable
+            times += [now] * (start - len(times))
+            times += [now + length * i / len(token) for i in range(len(token))]
             now += length
-            done = match.end()
-            if match.group()[0].isalnum():
-                words.append(Span(match.start(), match.end()))
-        times[done:] = [now] * (len(text) + 1 - done)
+            if token[0].isalnum():
+                words.append(Span(start, end))
+        times += [now] * (len(text) + 1 - len(times))
         return SpeechPlan(tuple(times), tuple(words), "rate")
 
     def learn(self, text: str, voice: str, language: str, duration_s: float) -> None:
@@ -55,6 +54,7 @@ class RateModel:
         self._rates[key] = old + LEARNING * (duration_s / count - old)
 
 
+@lru_cache(maxsize=8192)
 def syllables(token: str) -> float:
     """Syllables of one token as `TOKEN` cuts it; punctuation counts as the pause it makes."""
     if token in PAUSES:

@@ -10,6 +10,8 @@ import logging
 import anyio
 from anyio.abc import TaskGroup
 
+from realtime.audio.features import HOP_S
+from realtime.audio.features import RATE as FULL_RATE
 from realtime.engines.base import EngineInfo, PlanRequest
 from realtime.errors import RealtimeError
 from realtime.pipeline.forms import spoken_for
@@ -17,8 +19,10 @@ from realtime.pipeline.pauses import pause_ms
 from realtime.pipeline.plan import RateModel, project_plan
 from realtime.pipeline.requests import Request
 from realtime.pipeline.segment_run import SegmentRun
-from realtime.pipeline.tempo import TempoBook
+from realtime.pipeline.tempo import Pair, TempoBook
+from realtime.pipeline.timbre import Key, TimbreBook
 from realtime.pipeline.voices import Part, VoiceBook
+from realtime.types import EngineName
 from realtime.workers.interface import WorkerPool
 
 log = logging.getLogger("realtime.planning")
@@ -34,6 +38,7 @@ class Planner:
         self._voices = voices
         self._rates = RateModel()
         self._tempi = TempoBook()
+        self._timbres = TimbreBook()
         self._pool: WorkerPool | None = None
         self._tasks: TaskGroup | None = None
 
@@ -57,16 +62,23 @@ class Planner:
         info = next((i for i in (self._voices.info(p.engine) for p in parts) if i.can_plan), None)
         if info is not None and self._tasks is not None:
             voice = next(part.voice for part in parts if part.engine == info.name)
-            run.tempo = self._tempi.tempo(parts[0].voice, voice, run.segment.language)
+            pair = _name(parts[0].engine, parts[0].voice), _name(info.name, voice), run.segment.language
+            timbres = self._timbres.timbre(sound_of(pair, run.rate)), self._timbres.timbre(features_of(pair))
+            run.expect(parts[0].engine, self._tempi.tempo(*pair), timbres)
             run.follow()
             self._tasks.start_soon(self._fetch, run, info, voice, request)
 
-    def spoken(self, run: SegmentRun, request: Request) -> None:
-        """Learn from a segment that is complete."""
-        if run.buffer.total and run.voicings:
-            self._rates.learn(run.segment.text, request.voice or "", run.segment.language, run.buffer.total / run.rate * request.speed)
-            if run.reference is not None and run.plan is not None and len(run.voicings) == 1:
-                self._tempi.learn(run.tempo, run.plan.duration_s, run.buffer.total / run.rate - pause_ms(run.segment) / 1000)
+    def spoken(self, run: SegmentRun, part: Part, request: Request) -> None:
+        """Learn from a segment that is complete, if it was spoken by the voice it was meant for: `part`."""
+        if not run.buffer.total or [voicing.engine for voicing in run.voicings] != [part.engine]:
+            return
+        spoken_s = run.buffer.total / run.rate - pause_ms(run.segment) / 1000
+        self._rates.learn(run.segment.text, part.voice, run.segment.language, run.buffer.total / run.rate * request.speed)
+        ear, pair = run.buffer.ear, run.tempo.pair
+        if run.reference is not None and run.plan is not None and ear is not None and ear.is_whole and pair is not None:
+            self._tempi.learn(run.tempo, run.plan.duration_s, spoken_s)
+            self._timbres.learn(sound_of(pair, run.rate), ear.rows()[: round(spoken_s / HOP_S)])
+            self._timbres.learn(features_of(pair), run.reference)
 
     async def _fetch(self, run: SegmentRun, info: EngineInfo, voice: str, request: Request) -> None:
         spoken = spoken_for(run, info)
@@ -79,3 +91,18 @@ class Planner:
                 run.reference = reply.features
         except RealtimeError as error:
             log.debug("no plan for segment %d from %s: %s", run.segment.index, info.name, error.message)
+
+
+def _name(engine: EngineName, voice: str) -> str:
+    """Of one engine's voice: another's may have the same id."""
+    return f"{engine}/{voice}"
+
+
+def sound_of(pair: Pair, rate: int) -> Key:
+    """The first voice of a pair as it sounds at a listener's rate."""
+    return pair[0], pair[2], min(rate, FULL_RATE)
+
+
+def features_of(pair: Pair) -> Key:
+    """The second voice of a pair as its plans describe it."""
+    return pair[1], pair[2], 0

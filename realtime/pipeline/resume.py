@@ -76,7 +76,7 @@ def _by_ear(run: SegmentRun) -> ResumePoint | None:
         return None
     if run.buffer.taken == 0 and run.buffer.total <= MOST_GIVEN_UP_S * run.rate:
         return ResumePoint(run.segment.span.start, 0)  # nothing was heard: the surest place is the beginning
-    found = align(ear.rows(), run.reference, run.tempo.ratio, run.tempo.doubt)
+    found = align(ear.rows(), run.reference, run.tempo.ratio, run.tempo.doubt, run.timbres)
     if found.doubt_s > MOST_DOUBT_S:
         return None
     cut = _surest_cut(run, run.plan, found)

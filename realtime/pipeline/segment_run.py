@@ -20,6 +20,7 @@ from realtime.pipeline.outputs import Word
 from realtime.pipeline.run_buffer import RunBuffer
 from realtime.pipeline.tempo import Tempo
 from realtime.pipeline.text_map import TextMap
+from realtime.pipeline.timbre import NOBODYS, Timbres
 from realtime.types import EngineName, Segment, Span, SpeechPlan, SpokenText
 
 Samples = npt.NDArray[np.float32]
@@ -29,6 +30,7 @@ class SegmentRun:
     """See the module's header."""
 
     __slots__ = (
+        "_expected",
         "_splicer",
         "_text_map",
         "_words",
@@ -44,7 +46,6 @@ class SegmentRun:
         "resume",
         "segment",
         "standbys",
-        "tempo",
         "voicings",
     )
 
@@ -57,12 +58,12 @@ class SegmentRun:
         self.is_followed = False
         self.plan: SpeechPlan | None = None
         self.reference: npt.NDArray[np.float32] | None = None  # what the plan's engine would sound like, to find the place in it
-        self.tempo = Tempo()  # of the plan's engine against the speaking one
         self.live: Attempt | None = None
         self.standbys: list[Attempt] = []
         self.resume: ResumePoint | None = None
         self.voicings: list[Voicing] = []
         self.is_complete = False
+        self._expected: tuple[EngineName, Tempo, Timbres] = ("", Tempo(), (NOBODYS, NOBODYS))
         self._splicer: Splicer | None = None
         self._text_map = TextMap()
         self._words: list[Word] = []
@@ -79,6 +80,10 @@ class SegmentRun:
         if self.buffer.total == 0:
             self.is_followed = True
             self.buffer.ear = MelStream(self.rate)
+
+    def expect(self, engine: EngineName, tempo: Tempo, timbres: Timbres) -> None:
+        """What is known beforehand of `engine`'s voice, and of how the plan's will sound."""
+        self._expected = engine, tempo, timbres
 
     def begin(self, attempt: Attempt, reason: str = "") -> None:
         """Make `attempt` the one whose sound goes out; its first sample lies at the buffer's present end."""
@@ -214,6 +219,21 @@ class SegmentRun:
             return self._text_map.char_at(position) if len(self._text_map) else self.segment.span.start
         scale = self.plan.duration_s * self.rate / self.buffer.total if self.is_complete and self.buffer.total else 1.0
         return self.segment.span.start + self.plan.char_at(position * scale / self.rate)
+
+    @property
+    def is_as_expected(self) -> bool:
+        """All sound so far is of the voice that was expected."""
+        return [voicing.engine for voicing in self.voicings] == [self._expected[0]]
+
+    @property
+    def tempo(self) -> Tempo:
+        """Of the plan's voice against the one that speaks."""
+        return self._expected[1] if self.is_as_expected else Tempo()
+
+    @property
+    def timbres(self) -> Timbres:
+        """Of the voice that speaks, and of the plan's."""
+        return self._expected[2] if self.is_as_expected else (NOBODYS, self._expected[2][1])
 
     @property
     def is_exact(self) -> bool:

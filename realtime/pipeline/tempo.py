@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from math import exp, log
 
@@ -10,7 +11,12 @@ from math import exp, log
 UNKNOWN, KNOWN = 0.2, 0.07
 LEARNING = 0.3  # weight of the newest segment once there are three (guess)
 FEWEST_S = 0.8  # shorter segments tell more of pauses than of pace
+MOST_PAIRS = 512  # remembered; the one that was not asked for longest is forgotten (guess: a service has tens)
 WILDEST = 0.7  # further off than a factor of two something else was wrong
+
+
+Pair = tuple[str, str, str]
+"""The speaking voice, the planning one, the language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,18 +25,20 @@ class Tempo:
 
     ratio: float = 1.0
     doubt: float = UNKNOWN
-    pair: tuple[str, str, str] | None = None
+    pair: Pair | None = None
 
 
 class TempoBook:
-    """Tempi by speaking voice, planning voice and language. Memory is bounded by the number of voices."""
+    """Tempi by speaking voice, planning voice and language; those of `MOST_PAIRS`."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str, str], tuple[float, int]] = {}
+        self._known: OrderedDict[Pair, tuple[float, int]] = OrderedDict()
 
     def tempo(self, voice: str, planner: str, language: str) -> Tempo:
         """What to expect of `voice` when `planner` made the plan."""
         pair = voice, planner, language
+        if pair in self._known:
+            self._known.move_to_end(pair)
         mean, count = self._known.get(pair, (0.0, 0))
         return Tempo(exp(mean), max(KNOWN, UNKNOWN / (1 + count)), pair)
 
@@ -41,3 +49,6 @@ class TempoBook:
         mean, count = self._known.get(tempo.pair, (0.0, 0))
         weight = max(LEARNING, 1 / (count + 1))
         self._known[tempo.pair] = (mean + weight * (log(planned_s / spoken_s) - mean), count + 1)
+        self._known.move_to_end(tempo.pair)
+        if len(self._known) > MOST_PAIRS:
+            self._known.popitem(last=False)

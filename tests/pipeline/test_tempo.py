@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from realtime.pipeline.tempo import KNOWN, UNKNOWN, Tempo, TempoBook
+from realtime.pipeline.tempo import KNOWN, MOST_PAIRS, UNKNOWN, Tempo, TempoBook
 
 
 def test_nothing_is_known_of_a_new_pair() -> None:
@@ -33,3 +33,13 @@ def test_a_tempo_of_nobody_is_not_learned() -> None:
     book = TempoBook()
     book.learn(Tempo(), 2.0, 3.0)
     assert not book._known
+
+
+def test_the_pair_that_was_not_asked_for_longest_is_forgotten() -> None:
+    book = TempoBook()
+    for number in range(MOST_PAIRS):
+        book.learn(book.tempo(f"v{number}", "b", "zh"), 2.0, 2.5)
+    book.tempo("v0", "b", "zh")
+    book.learn(book.tempo("new", "b", "zh"), 2.0, 2.5)
+    assert len(book._known) == MOST_PAIRS
+    assert book.tempo("v0", "b", "zh").doubt < UNKNOWN == book.tempo("v1", "b", "zh").doubt
