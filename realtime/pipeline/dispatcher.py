@@ -30,7 +30,7 @@ from realtime.pipeline.voices import VoiceBook
 from realtime.scheduling import actions as act
 from realtime.scheduling.cards import JobSpec, Refused, StreamSpec
 from realtime.scheduling.scheduler import Scheduler
-from realtime.workers.interface import PoolEvent, WorkerPool
+from realtime.workers.interface import PoolEvent, WorkerPool, WorkerReady
 
 # Refusals that only say that nobody could speak at all.
 NOBODY_SPEAKS = {act.Reason.NO_WORKER, act.Reason.NO_ENGINE_LEFT, act.Reason.BREAKER_OPEN}
@@ -239,6 +239,8 @@ class Dispatcher:
     def on_pool_event(self, event: PoolEvent) -> None:
         """Take what a worker says."""
         self._reports.hear(event)
+        if isinstance(event, WorkerReady):
+            self._planner.met(event)
         self.replan()
 
     # ---- the scheduler, and time ----

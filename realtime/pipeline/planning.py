@@ -8,27 +8,31 @@ from __future__ import annotations
 import logging
 
 import anyio
+import numpy as np
 from anyio.abc import TaskGroup
 
-from realtime.audio.features import HOP_S
+from realtime.audio.features import HOP_S, log_mel
 from realtime.audio.features import RATE as FULL_RATE
-from realtime.engines.base import EngineInfo, PlanRequest
+from realtime.audio.resample import resample
+from realtime.engines.base import PlanRequest
 from realtime.errors import RealtimeError
 from realtime.pipeline.forms import spoken_for
 from realtime.pipeline.pauses import pause_ms
 from realtime.pipeline.plan import RateModel, project_plan
 from realtime.pipeline.requests import Request
 from realtime.pipeline.segment_run import SegmentRun
-from realtime.pipeline.tempo import Pair, TempoBook
+from realtime.pipeline.tempo import Pair, Tempo, TempoBook
 from realtime.pipeline.timbre import Key, TimbreBook
 from realtime.pipeline.voices import Part, VoiceBook
 from realtime.types import EngineName
-from realtime.workers.interface import WorkerPool
+from realtime.workers.interface import Sample, WorkerPool, WorkerReady
 
 log = logging.getLogger("realtime.planning")
 
 # A plan later than this is of no use to a segment that is already sounding (guess: ten times Sambert's own target).
 PLAN_TIMEOUT_S = 0.5
+SAMPLE_TIMEOUT_S = 10.0  # of the warm-up's sentence nobody waits for the plan (guess)
+TELEPHONE_RATE = 8000  # listeners' other bandwidth
 
 
 class Planner:
@@ -39,12 +43,21 @@ class Planner:
         self._rates = RateModel()
         self._tempi = TempoBook()
         self._timbres = TimbreBook()
+        self._samples: dict[EngineName, Sample] = {}  # that wait for an engine that plans; a few hundred kB each
         self._pool: WorkerPool | None = None
         self._tasks: TaskGroup | None = None
 
     def attach(self, pool: WorkerPool, tasks: TaskGroup | None = None) -> None:
         """The pool to ask, and the task group in which to wait for it."""
         self._pool, self._tasks = pool, tasks or self._tasks
+        self._learn_samples()
+
+    def met(self, ready: WorkerReady) -> None:
+        """A worker is there; what it said when it warmed up is learned from as soon as another engine's plan of the same can be had, so
+        that the first sentence in earnest finds the first voice known."""
+        if ready.sample is not None:
+            self._samples[ready.engine] = ready.sample
+        self._learn_samples()
 
     def estimate(self, run: SegmentRun, part: Part, request: Request) -> float:
         """Seconds that the segment should sound; asks for a real plan where an engine can give one."""
@@ -57,16 +70,13 @@ class Planner:
 
         Not asked where the speaking engine plans itself: its chunks carry the words then.
         """
-        if self._voices.info(parts[0].engine).can_plan:
-            return
-        info = next((i for i in (self._voices.info(p.engine) for p in parts) if i.can_plan), None)
-        if info is not None and self._tasks is not None:
-            voice = next(part.voice for part in parts if part.engine == info.name)
-            pair = _name(parts[0].engine, parts[0].voice), _name(info.name, voice), run.segment.language
+        planner = self._planner_of(parts)
+        if planner is not None and self._tasks is not None:
+            pair = _pair(parts[0], planner, run.segment.language)
             timbres = self._timbres.timbre(sound_of(pair, run.rate)), self._timbres.timbre(features_of(pair))
             run.expect(parts[0].engine, self._tempi.tempo(*pair), timbres)
             run.follow()
-            self._tasks.start_soon(self._fetch, run, info, voice, request)
+            self._tasks.start_soon(self._fetch, run, planner, request)
 
     def spoken(self, run: SegmentRun, part: Part, request: Request) -> None:
         """Learn from a segment that is complete, if it was spoken by the voice it was meant for: `part`."""
@@ -80,9 +90,46 @@ class Planner:
             self._timbres.learn(sound_of(pair, run.rate), ear.rows()[: round(spoken_s / HOP_S)])
             self._timbres.learn(features_of(pair), run.reference)
 
-    async def _fetch(self, run: SegmentRun, info: EngineInfo, voice: str, request: Request) -> None:
+    def _planner_of(self, parts: tuple[Part, ...]) -> Part | None:
+        """Who plans for the first of these; None where it does that itself, or nobody can."""
+        if self._voices.info(parts[0].engine).can_plan:
+            return None
+        return next((part for part in parts if self._voices.info(part.engine).can_plan), None)
+
+    def _learn_samples(self) -> None:
+        if self._tasks is None or self._pool is None:
+            return
+        for engine, sample in list(self._samples.items()):
+            spoken = sample.sentence
+            parts = self._voices.cast(spoken.voice, None)
+            planner = self._planner_of(parts)
+            if planner is not None and parts[0].engine == engine:
+                del self._samples[engine]
+                self._tasks.start_soon(self._learn_sample, _pair(parts[0], planner, spoken.language), planner, sample)
+
+    async def _learn_sample(self, pair: Pair, planner: Part, sample: Sample) -> None:
+        said, rate = sample.sentence, sample.chunks[0].sample_rate
+        sound = np.concatenate([chunk.samples for chunk in sample.chunks])
+        tempo = self._tempi.tempo(*pair)
+        if tempo.doubt < Tempo().doubt:
+            return  # listened to in earnest already
+        with anyio.move_on_after(SAMPLE_TIMEOUT_S):
+            try:
+                assert self._pool is not None
+                reply = await self._pool.plan(planner.engine, PlanRequest(said.text, planner.voice, said.language, with_features=True))
+            except RealtimeError as error:
+                log.debug("no plan of the warm-up's sentence from %s: %s", planner.engine, error.message)
+                return
+            self._tempi.learn(tempo, reply.plan.duration_s, len(sound) / rate)
+            for listeners in (FULL_RATE, TELEPHONE_RATE):
+                self._timbres.learn(sound_of(pair, listeners), log_mel(resample(sound, rate, listeners), listeners))
+            if reply.features is not None:
+                self._timbres.learn(features_of(pair), reply.features)
+
+    async def _fetch(self, run: SegmentRun, planner: Part, request: Request) -> None:
+        info = self._voices.info(planner.engine)
         spoken = spoken_for(run, info)
-        ask = PlanRequest(spoken.text, voice, request.language or run.segment.language, request.speed, with_features=True)
+        ask = PlanRequest(spoken.text, planner.voice, request.language or run.segment.language, request.speed, with_features=True)
         try:
             with anyio.move_on_after(PLAN_TIMEOUT_S):
                 assert self._pool is not None
@@ -93,9 +140,9 @@ class Planner:
             log.debug("no plan for segment %d from %s: %s", run.segment.index, info.name, error.message)
 
 
-def _name(engine: EngineName, voice: str) -> str:
-    """Of one engine's voice: another's may have the same id."""
-    return f"{engine}/{voice}"
+def _pair(speaker: Part, planner: Part, language: str) -> Pair:
+    """Two engines' voices, which may have the same id."""
+    return f"{speaker.engine}/{speaker.voice}", f"{planner.engine}/{planner.voice}", language
 
 
 def sound_of(pair: Pair, rate: int) -> Key:

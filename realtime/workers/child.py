@@ -19,16 +19,16 @@ from dataclasses import replace
 from typing import Any, cast
 
 from realtime.clock import Clock, MonotonicClock
-from realtime.engines.base import Done, Engine, EngineEvent, EngineInfo, Failed, Job
+from realtime.engines.base import Chunk, Done, Engine, EngineEvent, EngineInfo, Failed, Job
 from realtime.engines.registry import load as load_registered
 from realtime.errors import EngineFailed, RealtimeError
 from realtime.types import JobId
 from realtime.workers import messages as m
 from realtime.workers.faults import FaultPlan
-from realtime.workers.interface import Fault, FaultKind, LevelRate
+from realtime.workers.interface import Fault, FaultKind, LevelRate, Sentence
 from realtime.workers.link import Link, ParentGone
 from realtime.workers.pacing import Pacer
-from realtime.workers.warmup import measure, warm_up, with_rates
+from realtime.workers.warmup import SENTENCES, WARM_UP, measure, sentence_of, warm_up, with_rates
 
 MAX_EXCEPTIONS_IN_A_ROW = 3  # guess: by then it is the process, not the job
 
@@ -69,9 +69,11 @@ def _start(link: Link, init: m.Init, clock: Clock) -> Server | None:
         link.send(m.Progress("loading"))
         engine = load_engine(init.factory, init.options)
         loaded = clock.now()
-        rates = warm_up(engine, clock, init.is_measured, init.warm_up_s, lambda what: link.send(m.Progress(what)))
+        heard: list[Chunk] = []
+        rates = warm_up(engine, clock, init.is_measured, init.warm_up_s, lambda what: link.send(m.Progress(what)), heard)
         server = Server(engine, link, clock, init, rates)
-        link.send(m.Ready(server.shown(engine.info), rates, loaded - began))
+        sampled = _send_sample(engine.info, link, init, heard)
+        link.send(m.Ready(server.shown(engine.info), rates, loaded - began, sampled))
         return server
     except ParentGone:
         raise
@@ -80,6 +82,16 @@ def _start(link: Link, init: m.Init, clock: Clock) -> Server | None:
     except Exception as error:  # whatever a library raises while it loads; the parent reports it
         link.send(m.StartFailed(EngineFailed.code, True, f"{type(error).__name__}: {error}"))
     return None
+
+
+def _send_sample(info: EngineInfo, link: Link, init: m.Init, heard: list[Chunk]) -> Sentence | None:
+    """The sound of the warm-up, for whoever must find places in the voice's later sound by ear: of an engine that tells them itself, none
+    is needed."""
+    if info.can_plan or not heard or any(chunk.words or chunk.span is not None for chunk in heard):
+        return None
+    for chunk in heard:
+        link.send(m.Spoken(chunk))
+    return sentence_of(info, SENTENCES if init.is_measured else WARM_UP)
 
 
 def load_engine(factory: str, options: Mapping[str, Any]) -> Engine:

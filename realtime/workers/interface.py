@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from realtime.engines.base import EngineEvent, EngineInfo, Job, PlanReply, PlanRequest
+from realtime.engines.base import Chunk, EngineEvent, EngineInfo, Job, PlanReply, PlanRequest
 from realtime.errors import RealtimeError
 from realtime.types import EngineName, JobId, WorkerId
 
@@ -112,13 +112,32 @@ class LossReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Sentence:
+    """What a voice was given to say."""
+
+    voice: str
+    language: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A sentence as a worker spoke it when it warmed up, and all its sound."""
+
+    sentence: Sentence
+    chunks: tuple[Chunk, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerReady:
-    """A worker takes jobs from now on (also sent again when `reload` changed its voices)."""
+    """A worker takes jobs from now on (also sent again when `reload` changed its voices). `sample`: of one that tells nothing of its
+    words, the first time."""
 
     worker_id: WorkerId
     engine: EngineName
     info: EngineInfo
     rates: Mapping[str, LevelRate]
+    sample: Sample | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from realtime.engines.base import (
 )
 from realtime.errors import ServiceError
 from realtime.types import JobId, Span, SpeechPlan, WordTime
-from realtime.workers.interface import Fault, LevelRate
+from realtime.workers.interface import Fault, LevelRate, Sentence
 from realtime.workers.tables import from_table, to_table
 
 MAX_HEADER = 4 << 20  # bytes; a plan of 100,000 characters is under 2 MB
@@ -125,11 +125,12 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Loaded, warmed up and measured."""
+    """Loaded, warmed up and measured. `sampled` is what was said in the chunks before this, if there were any."""
 
     info: EngineInfo
     rates: Mapping[str, LevelRate]
     load_s: float
+    sampled: Sentence | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,20 @@ from dataclasses import replace
 from realtime.clock import Clock
 from realtime.engines.base import Chunk, Done, Engine, EngineInfo, Failed, Job
 from realtime.errors import EngineFailed
-from realtime.workers.interface import LevelRate
+from realtime.workers.interface import LevelRate, Sentence
 
 # Two different ones: an engine may remember what it said, and the second run is the one that counts.
 WARM_UP = {"zh": "欢迎致电客服中心。", "en": "Thank you for calling."}
 SENTENCES = {"zh": "您好，很高兴为您服务。", "en": "Hello, how may I help you today?"}
+JOB = "warm-up"
 MAX_STEPS = 100_000  # a sentence of three seconds takes tens; more means that the engine turns in circles
 
 
-def warm_up(engine: Engine, clock: Clock, is_measured: bool, budget_s: float, tell: Callable[[str], None]) -> dict[str, LevelRate]:
+def warm_up(
+    engine: Engine, clock: Clock, is_measured: bool, budget_s: float, tell: Callable[[str], None], heard: list[Chunk] | None = None
+) -> dict[str, LevelRate]:
     """Rates by quality level, best first. Measured from the fastest level up until the budget is spent; levels not reached are absent.
+    `heard` is given the sound of the best level that was.
 
     Raises `EngineFailed` if the sentence can't be spoken.
     """
@@ -29,7 +33,7 @@ def warm_up(engine: Engine, clock: Clock, is_measured: bool, budget_s: float, te
         return {}
     began = clock.now()
     tell("warming up")
-    rate = measure(engine, clock, info.levels[-1].name, WARM_UP)
+    rate = measure(engine, clock, info.levels[-1].name, WARM_UP, heard)
     if not is_measured:
         return {info.levels[-1].name: rate}
     rates: dict[str, LevelRate] = {}
@@ -37,7 +41,7 @@ def warm_up(engine: Engine, clock: Clock, is_measured: bool, budget_s: float, te
         if rates and clock.now() - began > budget_s:
             break
         tell(f"measuring level {level.name}")
-        rates[level.name] = measure(engine, clock, level.name)
+        rates[level.name] = measure(engine, clock, level.name, heard=heard)
     return {level.name: rates[level.name] for level in info.levels if level.name in rates}
 
 
@@ -50,13 +54,21 @@ def with_rates(info: EngineInfo, rates: dict[str, LevelRate]) -> EngineInfo:
     return replace(info, levels=levels)
 
 
-def measure(engine: Engine, clock: Clock, level: str, sentences: Mapping[str, str] = SENTENCES) -> LevelRate:
-    """Speak the first voice's sentence once at a level. Raises `EngineFailed` if that yields no sound."""
-    voice = engine.info.voices[0]
+def sentence_of(info: EngineInfo, sentences: Mapping[str, str] = SENTENCES) -> Sentence:
+    """What the first voice is given to say."""
+    voice = info.voices[0]
     language = next((name for name in voice.languages if name in sentences), None)
-    text = sentences[language or "en"]
+    return Sentence(voice.id, language or voice.languages[0], sentences[language or "en"])
+
+
+def measure(
+    engine: Engine, clock: Clock, level: str, sentences: Mapping[str, str] = SENTENCES, heard: list[Chunk] | None = None
+) -> LevelRate:
+    """Speak the first voice's sentence once at a level; `heard` is given its sound. Raises `EngineFailed` if that yields none."""
+    sentence, chunks = sentence_of(engine.info, sentences), [] if heard is None else heard
+    chunks.clear()
     began = clock.now()
-    engine.start(Job("warm-up", text, voice.id, language or voice.languages[0], level=level))
+    engine.start(Job(JOB, sentence.text, sentence.voice, sentence.language, level=level))
     came: list[tuple[float, float]] = []  # per chunk: when, and how much sound there was then
     audio_s = 0.0
     for _ in range(MAX_STEPS):
@@ -66,11 +78,12 @@ def measure(engine: Engine, clock: Clock, level: str, sentences: Mapping[str, st
             if isinstance(event, Chunk):
                 audio_s += len(event.samples) / event.sample_rate
                 came.append((clock.now() - began, audio_s))
+                chunks.append(event)
             elif isinstance(event, Done):
                 if audio_s <= 0.0:
                     raise EngineFailed("warm-up yielded no sound")
                 return _rate(engine.info, level, (clock.now() - began) / audio_s, came)
-    engine.cancel("warm-up")
+    engine.cancel(JOB)
     raise EngineFailed(f"warm-up did not end within {MAX_STEPS} steps")
 
 

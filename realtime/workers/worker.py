@@ -15,6 +15,7 @@ from realtime import errors, metrics
 from realtime.engines.base import Chunk, Done, EngineInfo, Failed, Job, PlanReply, PlanRequest
 from realtime.types import JobId, WorkerId
 from realtime.workers import messages as m
+from realtime.workers import warmup
 from realtime.workers.heartbeat import Heartbeat
 from realtime.workers.interface import (
     Fault,
@@ -22,6 +23,7 @@ from realtime.workers.interface import (
     LevelRate,
     LossReason,
     OnEvent,
+    Sample,
     WorkerLost,
     WorkerReady,
     WorkerSilent,
@@ -79,6 +81,7 @@ class Worker:
         self._reloads = Questions[EngineInfo]()
         self._heartbeat = Heartbeat()
         self._is_silent = False
+        self._warm_up: list[Chunk] = []
         self._farewell: LossReason | None = None
         self._child: Child | None = None
 
@@ -242,15 +245,18 @@ class Worker:
         self._heartbeat.heard(message.number if isinstance(message, m.Pong) else None)  # any message shows that no step hangs
         self._tell_silence(False)
         match message:
+            case m.Spoken(Chunk(job_id=warmup.JOB) as chunk) if self.is_starting:
+                self._warm_up.append(chunk)
             case m.Spoken(event):
                 self._pass_on(event)
             case m.Pong():
                 pass
             case m.Progress(what):
                 self.doing = what
-            case m.Ready(info, rates, load_s):
+            case m.Ready(info, rates, load_s, sampled):
                 self.load_s, self.doing, self.state = load_s, "serving", WorkerState.READY
-                self._announce(info, rates)
+                self._announce(info, rates, None if sampled is None else Sample(sampled, tuple(self._warm_up)))
+                self._warm_up.clear()
             case m.Reloaded(number, info, code, text):
                 if info is not None:
                     self._announce(info, self.rates)
@@ -283,10 +289,10 @@ class Worker:
             del self.jobs[event.job_id]
         self._on_event(JobEvent(self.id, event))
 
-    def _announce(self, info: EngineInfo, rates: Mapping[str, LevelRate]) -> None:
+    def _announce(self, info: EngineInfo, rates: Mapping[str, LevelRate], sample: Sample | None = None) -> None:
         self.info, self.rates = info, rates
         self._on_change()
-        self._on_event(WorkerReady(self.id, self.spec.engine, info, rates))
+        self._on_event(WorkerReady(self.id, self.spec.engine, info, rates, sample))
 
     def _lost(self, reason: LossReason, detail: str) -> None:
         if reason is LossReason.DIED and self._farewell is not None:

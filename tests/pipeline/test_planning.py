@@ -15,6 +15,7 @@ from realtime.pipeline.segment_run import SegmentRun
 from realtime.pipeline.tempo import Tempo
 from realtime.pipeline.voices import Part, VoiceBook
 from realtime.types import EngineName, Segment, Span, SpeechPlan, SpokenText
+from realtime.workers.interface import Sample, Sentence, WorkerReady
 from tests.fakes import FakeClock, FakeEngine, FakePool
 
 TEXT = "甲乙丙丁"
@@ -46,11 +47,12 @@ async def said(planner: Planner, tasks: anyio.abc.TaskGroup, rate: int = 24000, 
     return run
 
 
-async def planner_of(tasks: anyio.abc.TaskGroup) -> Planner:
+async def planner_of(tasks: anyio.abc.TaskGroup, known: tuple[str, ...] = ("quiet", "other")) -> Planner:
     clock, voices = FakeClock(), VoiceBook(("quiet", "other"))
     engines = FakeEngine("quiet", can_plan=False), FakeEngine("other")
     for engine in engines:
-        voices.learn(engine.info)
+        if engine.name in known:
+            voices.learn(engine.info)
     planner = Planner(voices)
     planner.attach(Pool(clock, lambda event: None, engines), tasks)
     return planner
@@ -83,3 +85,38 @@ async def test_nothing_is_assumed_of_a_voice_that_is_not_the_expected_one() -> N
         await said(planner, tasks)
         stood_in = await said(planner, tasks, by="third")
         assert stood_in.tempo == Tempo() and not stood_in.timbres[0].frames and stood_in.timbres[1].frames
+
+
+def sample_of(rate: int = 24000) -> Sample:
+    parts = np.array_split(sound(2.5, rate), 3)
+    return Sample(Sentence("v", "zh", TEXT), tuple(Chunk("warm-up", part, rate) for part in parts))
+
+
+@pytest.mark.parametrize("rate", [8000, 48000])
+async def test_what_a_worker_said_when_it_warmed_up_makes_its_voice_known(rate: int) -> None:
+    async with anyio.create_task_group() as tasks:
+        planner = await planner_of(tasks)
+        planner.met(WorkerReady("w", "quiet", FakeEngine("quiet", can_plan=False).info, {}, sample_of()))
+        await anyio.wait_all_tasks_blocked()
+        first = await said(planner, tasks, rate)
+        assert first.tempo.ratio == pytest.approx(2.0 / 2.5, abs=0.01) and first.tempo.doubt < Tempo().doubt
+        assert all(timbre.frames > 50 for timbre in first.timbres)
+
+
+async def test_a_sample_waits_for_an_engine_that_plans() -> None:
+    async with anyio.create_task_group() as tasks:
+        planner = await planner_of(tasks, known=("quiet",))
+        planner.met(WorkerReady("w", "quiet", FakeEngine("quiet", can_plan=False).info, {}, sample_of()))
+        planner._voices.learn(FakeEngine("other").info)
+        planner.met(WorkerReady("w2", "other", FakeEngine("other").info, {}))
+        await anyio.wait_all_tasks_blocked()
+        assert (await said(planner, tasks)).tempo.doubt < Tempo().doubt
+
+
+async def test_a_replacement_s_sample_does_not_count_against_what_was_heard_in_earnest() -> None:
+    async with anyio.create_task_group() as tasks:
+        planner = await planner_of(tasks)
+        await said(planner, tasks, seconds=1.6)
+        planner.met(WorkerReady("w", "quiet", FakeEngine("quiet", can_plan=False).info, {}, sample_of()))
+        await anyio.wait_all_tasks_blocked()
+        assert (await said(planner, tasks)).tempo.ratio == pytest.approx(2.0 / 1.6, abs=0.01)

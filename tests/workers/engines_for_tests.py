@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,17 @@ class Talker:
 
 def talker(options: Mapping[str, Any]) -> Talker:
     return Talker(options)
+
+
+def quiet(options: Mapping[str, Any]) -> Talker:
+    """Tells nothing of its words, and can't plan."""
+
+    class Quiet(Talker):
+        @property
+        def info(self) -> EngineInfo:
+            return replace(super().info, can_plan=False)
+
+    return Quiet(options)
 
 
 def missing(options: Mapping[str, Any]) -> Talker:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from realtime.engines.base import Chunk, Done, EngineInfo, Failed, Job, PlanReply, PlanRequest, QualityLevel, VoiceInfo
 from realtime.types import Emotion, Span, SpeechPlan, WordTime
 from realtime.workers import messages as m
-from realtime.workers.interface import Fault, FaultKind, LevelRate
+from realtime.workers.interface import Fault, FaultKind, LevelRate, Sentence
 
 INFO = EngineInfo(
     "main",
@@ -42,6 +42,7 @@ EXAMPLES: list[m.Message] = [
     m.Leave(),
     m.Progress("loading"),
     m.Ready(INFO, {"best": LevelRate(0.7, 0.1)}, 1.5),
+    m.Ready(INFO, {}, 1.5, Sentence("v", "zh", "您好")),
     m.StartFailed("model_missing", False, "no weights"),
     m.Spoken(Done("j", 800)),
     m.Spoken(Failed("j", "engine_failed", "why")),

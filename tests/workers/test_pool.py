@@ -29,6 +29,7 @@ from realtime.workers.interface import (
     LossReason,
     PoolEvent,
     Reload,
+    Sentence,
     WorkerLost,
     WorkerPool,
     WorkerReady,
@@ -36,6 +37,7 @@ from realtime.workers.interface import (
     WorkerState,
 )
 from realtime.workers.pool import Pool
+from realtime.workers.warmup import SENTENCES, WARM_UP
 
 LIMIT_S = 20.0
 TALKER = "tests.workers.engines_for_tests:"
@@ -148,6 +150,24 @@ class TestSpeaking:
         assert watch.arrivals[0].rates == status.rates
         assert status.rates["best"].rtf >= 0.7 > status.rates["fast"].rtf >= 0.2
         assert status.info is not None and status.info.levels[0].rtf == status.rates["best"].rtf
+
+    @pytest.mark.parametrize(("pcm", "is_measured"), [("f32", False), ("s16", True)])
+    async def test_an_engine_that_tells_no_words_tells_what_it_said_when_it_warmed_up(self, pcm: str, is_measured: bool) -> None:
+        watch = Watch(talker("quiet", pcm=pcm, is_measured=is_measured))
+        async with watch.pool:
+            await watch.ready()
+            assert watch.pool.statistics().orphans == 0
+        (arrival,) = watch.arrivals
+        assert arrival.sample is not None
+        assert arrival.sample.sentence == Sentence("v", "en", (SENTENCES if is_measured else WARM_UP)["en"])
+        sound = np.concatenate([chunk.samples for chunk in arrival.sample.chunks])
+        assert len(sound) == 800 and sound == pytest.approx(0.1, abs=1e-4)
+
+    async def test_an_engine_that_plans_need_not_tell(self) -> None:
+        watch = Watch(talker())
+        async with watch.pool:
+            await watch.ready()
+        assert watch.arrivals[0].sample is None
 
     async def test_a_declared_pace_is_kept_and_paid_for_in_order(self) -> None:
         watch = Watch(beacon(rate_factor=0.05, chunk_ms=100))

@@ -11,7 +11,7 @@ import pytest
 from realtime.engines.base import Chunk, Done, Engine, EngineEvent, EngineInfo, Failed, Job, PlanReply, PlanRequest, QualityLevel, VoiceInfo
 from realtime.errors import EngineFailed
 from realtime.workers.interface import LevelRate
-from realtime.workers.warmup import measure, warm_up, with_rates
+from realtime.workers.warmup import SENTENCES, WARM_UP, measure, sentence_of, warm_up, with_rates
 from tests.fakes import FakeClock
 
 COSTS = {"best": 0.5, "fast": 0.125}
@@ -67,6 +67,16 @@ def test_levels_beyond_the_budget_are_absent_not_zero() -> None:
     rates = rates_of(Slow(clock), clock, budget_s=0.3)
     assert set(rates) == {"fast"}
     assert with_rates(INFO, rates).levels[0].rtf is None
+
+
+@pytest.mark.parametrize("is_measured", [True, False])
+def test_the_best_level_that_was_measured_is_the_one_that_is_heard(is_measured: bool) -> None:
+    clock = FakeClock()
+    engine, heard = Slow(clock), list[Chunk]()
+    warm_up(engine, clock, is_measured, 60.0, lambda what: None, heard)
+    assert sum(len(chunk.samples) for chunk in heard) == 8000, "one sentence, not all of them"
+    said = sentence_of(INFO, SENTENCES if is_measured else WARM_UP)
+    assert engine.spoken[-1] == (said.text, "best" if is_measured else "fast")
 
 
 def test_an_engine_that_remembers_is_still_measured() -> None:
