@@ -20,6 +20,7 @@ import anyio.lowlevel
 import numpy as np
 
 from realtime import errors
+from realtime.clock import Event
 from realtime.engines.base import Chunk, Done, EngineEvent, EngineInfo, Failed, Job, PlanReply, PlanRequest, QualityLevel, VoiceInfo
 from realtime.types import EngineName, JobId, Span, SpeechPlan, WorkerId
 from realtime.workers.interface import (
@@ -53,7 +54,7 @@ class FakeClock:
         """Run `callback` once the time is `when`, during an `advance`."""
         heapq.heappush(self._timers, (when, next(self._order), callback))
 
-    async def wait(self, event: anyio.Event, until: float | None) -> None:
+    async def wait(self, event: Event, until: float | None) -> None:
         if until is not None:
             self.call_at(until, event.set)
         await event.wait()

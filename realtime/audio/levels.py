@@ -98,8 +98,9 @@ def is_garbage(samples: Samples, *, expects_speech: bool = False) -> str | None:
 def _waveform_fault(samples: Samples, mean: float) -> str | None:
     """Two passes over sound that is not loud, this one and the sum before; every chunk of every stream comes by here."""
     power = float(np.dot(samples, samples)) / len(samples)
-    if power >= CLIPPED_SHARE * CLIPPED_AT**2 and np.mean(np.abs(samples) >= CLIPPED_AT) > CLIPPED_SHARE:
-        return "clipping"
+    if power >= CLIPPED_SHARE * CLIPPED_AT**2 and max(samples.max(), -samples.min()) >= CLIPPED_AT:
+        if np.mean(np.abs(samples) >= CLIPPED_AT) > CLIPPED_SHARE:
+            return "clipping"
     if abs(mean) > OFFSET:
         return "offset"
     spread = max(0.0, power - mean * mean) ** 0.5 if abs(mean) > 100 * FLAT else 1.0  # the rest of a sum is too coarse where it matters not

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,7 +27,7 @@ def checked(samples: npt.ArrayLike) -> Samples:
     if array.size == 0:
         return array
     low, high = float(array.min()), float(array.max())  # NaN and infinity both reach one of the two
-    if not (np.isfinite(low) and np.isfinite(high)):
+    if not (math.isfinite(low) and math.isfinite(high)):
         at = int(np.flatnonzero(~np.isfinite(array))[0])
         raise EngineFailed(f"sample {at} of {array.size} is {array[at]}; an engine must give finite samples")
     if low < -1.0 or high > 1.0:

@@ -10,7 +10,7 @@ import asyncio
 import selectors
 from typing import Any
 
-import anyio
+from realtime.clock import Event
 
 
 class _Skipper(selectors.SelectSelector):
@@ -48,9 +48,9 @@ class LoopClock:
 
     async def sleep_until(self, when: float) -> None:
         """Sleep until `when`; yields to other tasks even if that is past."""
-        await anyio.sleep(max(0.0, when - self.now()))
+        await asyncio.sleep(max(0.0, when - self.now()))
 
-    async def wait(self, event: anyio.Event, until: float | None) -> None:
+    async def wait(self, event: Event, until: float | None) -> None:
         """Return once the event is set or the time has come; the event is set then."""
         if until is None:
             await event.wait()

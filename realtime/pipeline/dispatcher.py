@@ -7,9 +7,8 @@ alone changes what should be done.
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
-
-import anyio
 
 from realtime import metrics
 from realtime.clock import Clock
@@ -56,7 +55,7 @@ class Dispatcher:
         canaries = Canaries(voices)
         self._performer = Performer(scheduler, voices, clock, self._streams, self._attempts, canaries)
         self._reports = Reports(scheduler, voices, clock, self._attempts, self._recall, canaries)
-        self._timer = anyio.Event()
+        self._timer = asyncio.Event()
         self._wake_at: float | None = None
         self._is_planning = False
 
@@ -261,7 +260,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Wake the scheduler when only time has passed. Runs until cancelled."""
         while True:
-            self._timer = anyio.Event()
+            self._timer = asyncio.Event()
             self._wake_at = self._next_wake()
             await self._clock.wait(self._timer, self._wake_at)
             now = self._clock.now()

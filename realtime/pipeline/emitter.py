@@ -30,19 +30,19 @@ REMEMBERED_RUNS = 64
 class Emitter:
     """One utterance's output timeline."""
 
-    def __init__(self, audio_format: AudioFormat, hold_back_ms: int = HOLD_BACK_MS, frame_ms: int = FRAME_MS) -> None:
+    def __init__(self, audio_format: AudioFormat, has_words: bool = True) -> None:
         self.rate = audio_format.sample_rate
         self.runs: deque[SegmentRun] = deque()
         self.sent_samples = 0
         self.samples_by_engine: dict[EngineName, int] = {}
         self.switches = 0
         self.chars_done = 0
-        self._frame = self.rate * frame_ms // 1000
+        self._frame = self.rate * FRAME_MS // 1000
         self._encoder = make_encoder(audio_format, self._frame)
         packet = self._encoder.frame_samples
         self._frame = self._frame if packet is None else -(-self._frame // packet) * packet
         self._most = None if packet is None else self._frame
-        self._hold = self.rate * hold_back_ms // 1000
+        self._hold = self.rate * HOLD_BACK_MS // 1000
         self._fade = self.rate * EDGE_MS // 1000
         self._min_frame = self.rate * MIN_FRAME_MS // 1000
         self._queue: deque[Output] = deque()
@@ -51,6 +51,7 @@ class Emitter:
         self._run_start = 0
         self._is_begun = False
         self._speaker: EngineName = ""
+        self._has_words = has_words
         self._reported_words = 0
         self._is_finished = False
         self._ear_hold = EarHold(self.rate, self._frame)
@@ -195,7 +196,7 @@ class Emitter:
 
     def _report_segment(self, run: SegmentRun, engine: EngineName) -> None:
         ms = self._run_start * 1000.0 / self.rate
-        known = run.words()
+        known = run.words() if self._has_words else []
         self._reported_words = len(known)
         words = tuple(Word(w.span, w.start_ms + ms, w.end_ms + ms) for w in known)
         segment = run.segment
@@ -204,7 +205,7 @@ class Emitter:
     def _end_run(self, run: SegmentRun) -> None:
         if not self._is_begun:
             self._run_start = self.sent_samples
-        if run.buffer.total and (run.plan is not None or len(run.words()) != self._reported_words):
+        if self._has_words and run.buffer.total and (run.plan is not None or len(run.words()) != self._reported_words):
             self._report_segment(run, run.voicings[-1].engine)
         self.runs.popleft()
         self.chars_done = run.segment.span.end

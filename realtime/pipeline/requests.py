@@ -22,6 +22,7 @@ class Request:
     ladder: tuple[str, ...] = ()
     seed: int = 0
     has_cache: bool = True
+    has_words: bool = True
     api_key: str = ""
 
 

@@ -6,13 +6,12 @@ through an awaited sink (which is where a slow reader holds it up) and returns w
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-
-import anyio
 
 from realtime.clock import Clock
 from realtime.errors import BadText, RealtimeError
@@ -61,7 +60,6 @@ class UtteranceOptions:
     format: AudioFormat
     limits: UtteranceLimits = field(default_factory=UtteranceLimits)
     segmenter: SegmenterOptions = field(default_factory=SegmenterOptions)
-    has_words: bool = True
 
 
 class State(Enum):
@@ -87,9 +85,9 @@ class Utterance:
         self._clock = clock
         self._segmenter = Segmenter(options.segmenter)
         self._markup = MarkupFilter()
-        self._emitter = Emitter(options.format)
+        self._emitter = Emitter(options.format, has_words=options.request.has_words)
         self._notices: deque[Output] = deque()
-        self._wake = anyio.Event()
+        self._wake = asyncio.Event()
         self._fed_chars = 0
         self._segments = 0
         self._first_text_at: float | None = None
@@ -229,17 +227,18 @@ class Utterance:
         return output
 
     async def _wait(self) -> None:
-        times = [self._last_text_at + self._options.limits.text_idle_s] if self.state is State.OPEN else []
-        due = self._segmenter.next_due()
-        if due is not None:
-            times.append(due)
+        times = []
+        if self.state is State.OPEN:
+            times.append(self._last_text_at + self._options.limits.text_idle_s)
+            if (due := self._segmenter.next_due()) is not None:
+                times.append(due)
         if self._room_at_s is not None and self._emitter.runs:
             times.append(self._room_at_s)
         if self._begins_at is not None:
             times.append(self._begins_at)
         if (due_in_s := self._emitter.due_in_s) is not None:
             times.append(self._clock.now() + max(due_in_s, WAKE_EVERY_S))
-        self._wake = anyio.Event()
+        self._wake = asyncio.Event()
         await self._clock.wait(self._wake, min(times, default=None))
         self._end_if_idle()
 
@@ -257,6 +256,8 @@ class Utterance:
         self._dispatcher.submit(self, run)
 
     def _release_due(self) -> None:
+        if self.state is not State.OPEN:
+            return
         now = self._clock.now()
         due = self._segmenter.next_due()
         if due is not None and due <= now:

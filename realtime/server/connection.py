@@ -6,6 +6,7 @@ failure ends all of it; an utterance's failure ends that utterance only.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,7 +28,7 @@ from realtime.server.gateway import Gateway
 from realtime.server.inactivity import Inactivity
 from realtime.server.offers import check_format, limits_of, ready_event
 from realtime.server.outbox import Outbox
-from realtime.server.translate import to_events, to_request
+from realtime.server.translate import to_audio, to_event, to_request
 from realtime.types import Budget, UtteranceId
 from realtime.wire import events as wire
 from realtime.wire.dialect import Dialect, Message
@@ -168,7 +169,7 @@ class Connection:
                 self._pass_on(late)
         finally:
             await self._send(opened)
-            tasks.start_soon(self._speak, event.utterance, utterance, event.words, tasks)
+            tasks.start_soon(self._speak, event.utterance, utterance, tasks)
 
     async def _open_later(self, event: wire.Open, budget: Budget, tasks: TaskGroup) -> None:
         """Ask again until there is a place, then hand over what came meanwhile; when patience ends, say that the service is full."""
@@ -224,30 +225,36 @@ class Connection:
 
     # ---- sending ----
 
-    async def _speak(self, client_id: UtteranceId, utterance: Utterance, has_words: bool, tasks: TaskGroup) -> None:
+    async def _speak(self, client_id: UtteranceId, utterance: Utterance, tasks: TaskGroup) -> None:
         try:
-            await self._gateway.run(utterance, partial(self._send_output, client_id, utterance, has_words), self._label)
+            await self._gateway.run(utterance, partial(self._send_output, client_id, utterance), self._label)
         finally:
             if self._utterances.get(client_id) is utterance:
                 del self._utterances[client_id]
         if self._dialect.closing is not None:
             await self._leave(tasks)
 
-    async def _send_output(self, client_id: UtteranceId, utterance: Utterance, has_words: bool, output: Output) -> None:
-        messages = []
-        for event in to_events(client_id, output, has_words):
-            if not self._session.can_send(event):
-                return
-            self._session.send(event)
-            message = self._dialect.encode(event)
-            if message is not None:
-                messages.append(message)
-        if not isinstance(output, AudioOut):
-            if utterance.has_more:
-                self._outbox.add(*messages)
-            else:
-                await self._outbox.put(*messages)
+    async def _send_output(self, client_id: UtteranceId, utterance: Utterance, output: Output) -> None:
+        if isinstance(output, AudioOut):
+            await self._send_audio(client_id, output)
             return
+        event = to_event(client_id, output)
+        if not self._session.can_send(event):
+            return
+        self._session.send(event)
+        message = self._dialect.encode(event)
+        if message is None:
+            return
+        if utterance.has_more:
+            self._outbox.add(message)
+        else:
+            await self._outbox.put(message)
+
+    async def _send_audio(self, client_id: UtteranceId, output: AudioOut) -> None:
+        pieces = to_audio(client_id, output)
+        if not self._session.send_audio(pieces):
+            return
+        messages = [message for piece in pieces if (message := self._dialect.encode(piece)) is not None]
         await self._outbox.put(*messages, utterance=client_id)
         await self._gateway.clock.sleep_until(0.0)  # another stream's first words shall not wait for all of this one's lead
 
@@ -293,7 +300,7 @@ class Connection:
     async def _watch(self, tasks: TaskGroup) -> None:
         limits, clock = self._gateway.settings.limits, self._gateway.clock
         while True:
-            await clock.wait(anyio.Event(), ceil((clock.now() + WATCH_S) / WATCH_STEP_S) * WATCH_STEP_S)
+            await clock.wait(asyncio.Event(), ceil((clock.now() + WATCH_S) / WATCH_STEP_S) * WATCH_STEP_S)
             now, stalled = clock.now(), self._outbox.stalled_since
             if stalled is not None and now - stalled > limits.slow_client_s:
                 metrics.slow_clients.inc()

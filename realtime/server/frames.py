@@ -8,7 +8,7 @@ Servers other than ours don't offer the extension; messages then go one by one.
 from __future__ import annotations
 
 import struct
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.types import Scope, Send
 from uvicorn.protocols.utils import ClientDisconnected
@@ -57,14 +57,16 @@ def message_writer(scope: Scope, send: Send) -> WriteMessages:
     return write
 
 
-def _framed(messages: Sequence[str | bytes]) -> Iterator[bytes]:
+def _framed(messages: Sequence[str | bytes]) -> list[bytes]:
+    parts: list[bytes] = []
     for message in messages:
         opcode, payload = (_BINARY, message) if isinstance(message, bytes) else (_TEXT, message.encode())
         size = len(payload)
         if size < 126:
-            yield _SHORT(opcode, size)
+            head = _SHORT(opcode, size)
         elif size < 65536:
-            yield _MEDIUM(opcode, 126, size)
+            head = _MEDIUM(opcode, 126, size)
         else:
-            yield _LONG(opcode, 127, size)
-        yield payload
+            head = _LONG(opcode, 127, size)
+        parts += (head, payload)
+    return parts

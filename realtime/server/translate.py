@@ -33,23 +33,27 @@ def to_request(event: wire.Open, budget: Budget, api_key: str) -> Request:
         budget,
         seed=event.seed,
         has_cache=event.cache,
+        has_words=event.words,
         api_key=api_key,
     )
 
 
-def to_events(utterance: UtteranceId, output: out.Output, has_words: bool = True) -> Sequence[wire.ServerEvent]:
-    """The events that tell the client about an output: one, but for sound, where each frame is one. `utterance` is the client's own id."""
-    if isinstance(output, out.AudioOut):
-        first, engine = output.sequence, output.engine
-        return [wire.Audio(utterance, first + k, f.start, f.samples, engine, f.payload) for k, f in enumerate(output.frames)]
-    return (_to_event(utterance, output, has_words),)
+def to_events(utterance: UtteranceId, output: out.Output) -> Sequence[wire.ServerEvent]:
+    """The events that tell the client about an output, whatever it is."""
+    return to_audio(utterance, output) if isinstance(output, out.AudioOut) else (to_event(utterance, output),)
 
 
-def _to_event(utterance: UtteranceId, output: Told, has_words: bool) -> wire.ServerEvent:
+def to_audio(utterance: UtteranceId, output: out.AudioOut) -> list[wire.Audio]:
+    """The pieces of sound that tell of an output, one for each frame. `utterance` is the client's own id."""
+    first, engine = output.sequence, output.engine
+    return [wire.Audio(utterance, first + k, f.start, f.samples, engine, f.payload) for k, f in enumerate(output.frames)]
+
+
+def to_event(utterance: UtteranceId, output: Told) -> wire.ServerEvent:
+    """The event that tells of an output, but for sound."""
     match output:
         case out.SegmentOut():
-            told = output.words if has_words else ()
-            words = tuple(wire.Word(w.span.start, w.span.end, round(w.start_ms, 1), round(w.end_ms, 1)) for w in told)
+            words = tuple(wire.Word(w.span.start, w.span.end, round(w.start_ms, 1), round(w.end_ms, 1)) for w in output.words)
             span = output.span
             return wire.SegmentStarted(utterance, output.index, span.start, span.end, output.start, output.engine, output.language, words)
         case out.SwitchOut():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 
 
 class Strength(IntEnum):
@@ -103,6 +104,7 @@ _CJK_RANGES = (
 )
 
 
+@lru_cache(maxsize=8192)
 def is_cjk(char: str) -> bool:
     """Whether a character is written without spaces around words and sounds as about one syllable."""
     code = ord(char)

