@@ -24,6 +24,7 @@ BENCHES = {
     "schedule": ("realtime.bench.schedule", "the scheduler against simpler policies, simulated"),
     "live": ("realtime.bench.live", "the same policies with real processes on this machine"),
     "reflexes": ("realtime.bench.reflexes", "how soon a cancel is obeyed, and a killed worker noticed and replaced"),
+    "soak": ("realtime.bench.soak", "everything at once for minutes or hours: whole words, and memory given back"),
     "cache": ("realtime.bench.cache", "cached segment to first audio"),
 }
 
