@@ -29,6 +29,7 @@ from realtime.pipeline.voices import VoiceBook
 from realtime.scheduling import actions as act
 from realtime.scheduling.cards import JobSpec, Refused, StreamSpec
 from realtime.scheduling.scheduler import Scheduler
+from realtime.types import EngineName
 from realtime.workers.interface import PoolEvent, WorkerPool, WorkerReady
 
 # Refusals that only say that nobody could speak at all.
@@ -38,6 +39,7 @@ NOBODY_SPEAKS = {act.Reason.NO_WORKER, act.Reason.NO_ENGINE_LEFT, act.Reason.BRE
 # first chunk of a fallback takes less); looked at so often while there are any.
 HUNGRY_S, LOOK_S = 0.25, 0.1
 HELD_S = 0.15  # of a segment that grows the emitter holds so much back for a join (80 ms), or until a frame is full (20 to 60 ms)
+FRESH_S = 1.0  # for so long a first sound's measured time is used again (guess: it settles over dozens)
 
 
 class Dispatcher:
@@ -57,6 +59,7 @@ class Dispatcher:
         self._reports = Reports(scheduler, voices, clock, self._attempts, self._recall, canaries)
         self._timer = asyncio.Event()
         self._wake_at: float | None = None
+        self._first_sounds: tuple[float, dict[EngineName, float]] = (0.0, {})  # until when, and the seconds each engine takes
         self._is_planning = False
 
     def __repr__(self) -> str:
@@ -217,8 +220,17 @@ class Dispatcher:
         stream.tasks[task.id] = task
         expected_s = self._planner.estimate(run, stream.parts[0], listener.request)
         self._planner.ask(run, stream.parts, listener.request)
+        run.takeover_s = self._takeover_s(stream)
         self._scheduler.submit(JobSpec(task.id, listener.id, run.segment.index, expected_s, len(run.segment.text)), self._clock.now())
         self.replan()
+
+    def _takeover_s(self, stream: Stream) -> float:
+        """What the first other engine that is known would need for its first sound, 99 times of 100; looked up once in `FRESH_S`."""
+        now = self._clock.now()
+        if now >= self._first_sounds[0]:
+            self._first_sounds = now + FRESH_S, self._scheduler.snapshot(now).first_chunk_p99_s
+        firsts = (self._first_sounds[1].get(part.engine, 0.0) for part in stream.parts[1:])
+        return next((seconds for seconds in firsts if seconds > 0), 0.0)
 
     def _mind_followers(self, now: float) -> None:
         """The scheduler knows nothing of them: their listeners are owed sound all the same, and one who is about to run dry goes on

@@ -1,7 +1,8 @@
 """How much sound of an engine that tells no word times stays unsent, so that voices can change at a word's beginning.
 
 A resume point found by ear is sure where a word begins, and rough inside a word; `HELD_BY_EAR_S` of sound has a beginning in it. What is
-held is unsent, not lost, and lies here instead of in the listener's jitter buffer: it goes out as their lead sinks to `LEAST_LEAD_S`.
+held is unsent, not lost, and lies here instead of in the listener's jitter buffer: it goes out as their lead sinks to the least that they
+should have (`least_lead_of`), which is less where another engine is quick to sound.
 
 That alone would fail the engine that stalls. Another is asked when what can still be sent lasts just as long as its first sound takes, and
 by then the hold would be gone. So once a run's sound is later than its last chunks were (`is_late`), the hold stays until the lead is
@@ -17,8 +18,9 @@ from realtime.pipeline.segment_run import SegmentRun
 # Held beyond the tail; of changes with 0.08, 0.3, 0.5 and 0.7 s unsent 19, 11, 4 and 3 of 2,400 went wrong (LOG, "Alignment by ear").
 HELD_BY_EAR_S = 0.6
 assert HELD_BY_EAR_S <= MOST_GIVEN_UP_S, "a handover looks no further back"
-# What the listener has first: a fallback's first sound (0.1 to 0.3 s) and some jitter (guess; players hold 0.1 to 0.5 s).
-LEAST_LEAD_S = 0.4
+# What the listener has first: the other engine's first sound and some jitter, within bounds; the most where nothing is known of it
+# (fallbacks take 0.03 to 0.3 s, players hold 0.1 to 0.5 s). With 0.05 s more or less of jitter: LOG.
+SHORTEST_LEAD_S, LEAST_LEAD_S, JITTER_S = 0.2, 0.4, 0.15
 # And while the engine is late: less than any other engine's first sound takes, so that it is asked while the hold is there.
 LATE_LEAD_S = 0.1
 # So much longer than the last wait for sound a wait may be, and never called late before that (guesses). The first chunk tells nothing of
@@ -27,9 +29,14 @@ LATENESS, LEAST_WAIT_S, FIRST_WAIT_S = 1.25, 0.15, 0.5
 FORGETTING = 0.5  # share of an earlier, longer wait that still counts
 
 
-def held_of(cushion_s: float, tail_s: float) -> float:
+def least_lead_of(takeover_s: float) -> float:
+    """What the listener has before sound is held, next to an engine that needs so long for its first sound; 0 if that is not known."""
+    return min(LEAST_LEAD_S, max(SHORTEST_LEAD_S, takeover_s + JITTER_S)) if takeover_s > 0 else LEAST_LEAD_S
+
+
+def held_of(cushion_s: float, tail_s: float, takeover_s: float = 0.0) -> float:
     """What is held, tail and all, of so much sound that was made and not heard, while the engine is in time; to a frame."""
-    return min(HELD_BY_EAR_S, max(min(tail_s, cushion_s), cushion_s - LEAST_LEAD_S))
+    return min(HELD_BY_EAR_S, max(min(tail_s, cushion_s), cushion_s - least_lead_of(takeover_s)))
 
 
 class EarHold:
@@ -96,4 +103,4 @@ class EarHold:
 
     @property
     def _least_lead_s(self) -> float:
-        return LATE_LEAD_S if self._is_told else LEAST_LEAD_S
+        return LATE_LEAD_S if self._is_told else least_lead_of(self._run.takeover_s if self._run else 0.0)

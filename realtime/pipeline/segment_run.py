@@ -46,6 +46,7 @@ class SegmentRun:
         "resume",
         "segment",
         "standbys",
+        "takeover_s",
         "voicings",
     )
 
@@ -63,6 +64,7 @@ class SegmentRun:
         self.resume: ResumePoint | None = None
         self.voicings: list[Voicing] = []
         self.is_complete = False
+        self.takeover_s = 0.0  # that another engine would need for its first sound; 0 where that is not known
         self._expected: tuple[EngineName, Tempo, Timbres] = ("", Tempo(), (NOBODYS, NOBODYS))
         self._splicer: Splicer | None = None
         self._text_map = TextMap()

@@ -8,7 +8,7 @@ import pytest
 from realtime.audio.codecs import CODECS
 from realtime.engines.base import Chunk
 from realtime.pipeline.attempt import Attempt, ResumePoint
-from realtime.pipeline.ear_hold import HELD_BY_EAR_S, LATE_LEAD_S, LATENESS, LEAST_LEAD_S, held_of
+from realtime.pipeline.ear_hold import HELD_BY_EAR_S, LATE_LEAD_S, LATENESS, LEAST_LEAD_S, SHORTEST_LEAD_S, held_of, least_lead_of
 from realtime.pipeline.emitter import HOLD_BACK_MS, Emitter
 from realtime.pipeline.outputs import AudioOut
 from realtime.pipeline.segment_run import SegmentRun
@@ -90,6 +90,23 @@ def test_what_is_held_of_a_cushion(cushion_s: float) -> None:
     emitter, run = growing(cushion_s)
     drain(emitter, 0.0)
     assert held_s(run) == pytest.approx(held_of(cushion_s, HOLD_BACK_MS / 1000), abs=0.11)
+
+
+@pytest.mark.parametrize(
+    ("takeover_s", "least_s"),
+    [(0.0, LEAST_LEAD_S), (0.01, SHORTEST_LEAD_S), (0.06, 0.21), (0.2, 0.35), (0.3, LEAST_LEAD_S), (5.0, LEAST_LEAD_S)],
+)
+def test_the_listener_first_has_what_the_next_engine_needs_to_sound(takeover_s: float, least_s: float) -> None:
+    assert least_lead_of(takeover_s) == pytest.approx(least_s)
+
+
+@pytest.mark.parametrize("takeover_s", [0.02, 0.1, 0.3])
+def test_next_to_a_quick_engine_more_of_a_cushion_is_held(takeover_s: float) -> None:
+    emitter, run = growing(0.7)
+    run.takeover_s = takeover_s
+    drain(emitter, 0.0)
+    assert held_s(run) == pytest.approx(held_of(0.7, HOLD_BACK_MS / 1000, takeover_s), abs=0.11)
+    assert held_s(run) == pytest.approx(0.7 - least_lead_of(takeover_s), abs=0.11)
 
 
 def play_on(emitter: Emitter, lead_s: float, seconds: float) -> float:

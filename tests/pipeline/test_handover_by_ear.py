@@ -172,3 +172,17 @@ async def test_who_stalls_with_sound_in_hand_is_followed_before_it_has_gone_out(
     for heard in (quick, slow):
         assert heard.skipped_s == pytest.approx(0.0, abs=0.01)
         assert heard.ear.silence_s(0.1) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("end", "pace", "until_s"),
+    [(LossReason.DIED, 0.6, 0.55), (LossReason.DIED, 0.6, 0.65), (LossReason.DIED, 0.8, 0.75), (STALL, 0.6, 0.95), (STALL, 0.6, 1.05)],
+)
+async def test_next_to_a_quick_engine_more_is_held_so_that_even_an_early_end_is_at_a_word(
+    end: LossReason | None, pace: float, until_s: float
+) -> None:
+    """With the same lead first as next to a slow one, all of these would be cut 0.13 s inside a word."""
+    heard = await listen_to(quiet(until_s, end), pace, fallback_s=0.03)
+    assert heard.skipped_s == pytest.approx(0.0, abs=0.01)
+    assert heard.switch.sample / RATE == pytest.approx(QUIET_S * heard.switch.character, abs=0.03)
+    assert heard.ear.silence_s(0.1) == 0.0
