@@ -61,7 +61,9 @@ class Contest:
         step = self._further(job, deadline, view.is_hopeless, now)
         if not isinstance(step, Wait):
             return step
-        times = (deadline - self._desk.settings.handover.commit_s, step.until)
+        times = [deadline - self._desk.settings.handover.commit_s, step.until]
+        if step.until == NEVER and not any(run.is_sounding for run in job.challengers):
+            times.append(now + LOOK_AGAIN_S)  # nobody can be asked: a slot may become free, a suspect be heard of
         return Wait(min((at for at in times if now < at < NEVER), default=now + LOOK_AGAIN_S))
 
     def _view(self, job: JobRecord, leader: Run, challenger: Run, deadline: float, now: float) -> RaceView:
@@ -108,7 +110,8 @@ class Contest:
 
     def _twins(self, job: JobRecord, deadline: float, now: float) -> Iterator[tuple[float, Worker]]:
         """Which other workers of the engines that race should race as well, and when: once those that run are overdue, and the other must
-        start. Not while others that were asked may still be in time: more of them the more workers have fallen ill of late."""
+        start; and those of engines that failed once at the segment, as the worker may have been to blame. Not while others that were
+        asked may still be in time: more of them the more workers have fallen ill of late."""
         desk, rules = self._desk, self._desk.settings.handover
         if len(job.runs) >= rules.most_runs:
             return
@@ -121,6 +124,8 @@ class Contest:
             at = max(not_before, *(overdue[run] for run in alive if run.engine == engine))
             if (twin := self._successors.twin(job, engine, max(now, at))) is not None:
                 yield max(at, start_at(deadline, twin, desk.rates, rules)), twin
+        for worker in self._successors.once_more(job):
+            yield max(not_before, start_at(deadline, worker, desk.rates, rules)), worker
 
     def _trusted_until(self, run: Run, deadline: float, now: float) -> float:
         """Until when nobody else need be asked because of the run's silence: most of its engine's chunks have come by then, fewer the

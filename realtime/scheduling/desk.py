@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from realtime.scheduling.actions import Action
 from realtime.scheduling.admission import AdmissionSettings
 from realtime.scheduling.breaker import Breaker, BreakerSettings
+from realtime.scheduling.cards import WorkerCard
 from realtime.scheduling.fleet import Fleet
 from realtime.scheduling.handover import HandoverSettings
 from realtime.scheduling.queues import LazyHeap
 from realtime.scheduling.rates import RateBook
-from realtime.scheduling.streams import JobRecord, Run, Stream
+from realtime.scheduling.streams import JobRecord, JobState, Run, Stream
 from realtime.types import EngineName, JobId, UtteranceId
 
 
@@ -35,6 +36,10 @@ class SchedulerSettings:
     handover: HandoverSettings = field(default_factory=HandoverSettings)
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
+
+
+NOBODY = ""  # a worker that is gone
+AT_ONCE = float("-inf")  # a timer that is due whatever the time
 
 
 class Desk:
@@ -67,6 +72,20 @@ class Desk:
     def failed(self, engine: EngineName, now: float) -> None:
         """A run of the engine failed, or missed a deadline through the engine's own slowness."""
         self.breaker(engine).bad(now, self.fleet.used(engine))
+
+    def welcome(self, card: WorkerCard) -> None:
+        """A worker is ready. Where it has replaced one, what failed on that one may be tried on it."""
+        self.fleet.add(card)
+        for job in self.jobs.values():
+            for engine in [engine for engine, failed_on in job.second_chance.items() if failed_on == card.id]:
+                job.second_chance[engine] = NOBODY
+        self.look_at_races()
+
+    def look_at_races(self) -> None:
+        """There is somebody more to ask: have the next plan look at every race, which may sleep until its decision. Rare; O(jobs)."""
+        for job in self.jobs.values():
+            if job.state is JobState.RACING:
+                self.timers.put(job.spec.id, AT_ONCE)
 
     def is_open_to(self, job: JobRecord, engine: EngineName) -> bool:
         """True when the engine may be given the job: it has workers, its breaker is closed or it is the last resort."""

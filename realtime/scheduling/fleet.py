@@ -9,12 +9,11 @@ from math import ceil
 
 from realtime.scheduling.cards import WorkerCard
 from realtime.scheduling.queues import LazyHeap
-from realtime.scheduling.rates import RateBook
+from realtime.scheduling.rates import LABOURS, RateBook
 from realtime.types import EngineName, JobId, WorkerId
 
 MOST_SKIPPED = 8  # workers looked at in vain, full with slow levels, before giving up: bounds the cost of a choice
 SUSPICION = 10.0  # added to a suspect's load: more than any load
-LABOURS = 1.5  # times slower than at its warm-up, from which on a worker is taken after the others (guess)
 LABOUR = 1.0  # added to its load: as if it were full
 SUSPECT_S = 10.0  # how long a worker is suspected that has nothing to say for itself (guess: longer than any detection of a hang)
 BARELY = 0.85  # RTF up to which a worker may be filled to prevent silence

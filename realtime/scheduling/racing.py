@@ -125,8 +125,8 @@ class Races:
         elif (heir := job.challenger) is not None:
             job.leader, job.has_heir = heir, True
             job.challengers.remove(heir)
-            if heir.ended_by is not None:
-                self._settle(job, heir, now)
+            if heir.ended_by is not None or heir.is_complete:
+                self._settle(job, heir, now)  # there is nothing to wait for
             else:
                 self._race_shrank(job, now, reason)
         else:

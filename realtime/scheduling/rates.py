@@ -19,6 +19,8 @@ from realtime.types import EngineName, WorkerId
 LATE = 2.5  # times the prediction: the averages follow a sample no further, so that single stalls leave them alone
 LATEST = 3.0  # times the prediction: what is later is a stall, not a late chunk (6: where many are ill, patience grew with every stall)
 FOLLOW = 0.15  # weight of a new sample; a step change is followed to 80 % in ten chunks (guess)
+LABOURS = 1.5  # times slower than at its warm-up, from which on a worker is taken after the others (guess)
+RECOVERY = 0.5  # weight of a sample of a worker that laboured and is that much faster again (guess)
 KEPT = 256  # first-chunk times remembered per engine; p99 needs a hundred or more
 PRIOR_SPREAD = 1.5  # p99 over warm-up measurement, before there are samples (guess; measured p99/median of local workers is 1.2-1.6)
 ENOUGH = 20  # samples from which on the measured quantile is believed
@@ -59,7 +61,9 @@ class _Pace:
 
     rtf: float  # alone
     first_chunk_s: float  # alone
-    lag_s: float | None = None  # as measured at warm-up
+    rtf_then: float = 1.0  # as measured at warm-up, as are the next two
+    first_chunk_then_s: float = 1.0
+    lag_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -97,7 +101,7 @@ class RateBook:
         """Take over what a worker measured at warm-up."""
         self._engines[card.id] = card.engine
         for level, rate in card.rates.items():
-            self._paces[card.id, level] = _Pace(rate.rtf, rate.first_chunk_s, rate.lag_s)
+            self._paces[card.id, level] = _Pace(rate.rtf, rate.first_chunk_s, rate.rtf, rate.first_chunk_s, rate.lag_s)
             # guess for `queueing`: urgent jobs go first, but not at once
             self._prices.setdefault((card.engine, level), _Prices(rate.crowding, rate.crowding / 2))
         habits = self._habits.setdefault(card.engine, _Habits())
@@ -176,10 +180,10 @@ class RateBook:
         predicted_s = max(self.first_chunk_s(worker_id, level, jobs), 1e-6)
         habits.firsts.add(min(took_s, LATEST * predicted_s))
         habits.first_ratios.add(min(LATEST, took_s / predicted_s))
-        took_s = min(took_s, LATE * predicted_s)
-        relative = took_s / max(pace.first_chunk_s, 1e-6)
-        prices.queueing = _follow_price(prices.queueing, relative, jobs)
-        pace.first_chunk_s += _weight(jobs) * (took_s / (1 + prices.queueing * (jobs - 1)) - pace.first_chunk_s)
+        if took_s <= LATE * predicted_s and not _labours(pace.first_chunk_s, pace.first_chunk_then_s):
+            prices.queueing = _follow_price(prices.queueing, took_s / max(pace.first_chunk_s, 1e-6), jobs)
+        alone_s = min(took_s, LATE * predicted_s) / (1 + prices.queueing * (jobs - 1))
+        pace.first_chunk_s = _follow(pace.first_chunk_s, alone_s, pace.first_chunk_then_s, jobs)
 
     def saw_chunk(self, worker_id: WorkerId, level: str, jobs: float, audio_s: float, took_s: float) -> None:
         """`audio_s` seconds of sound took `took_s` with `jobs` jobs on the worker."""
@@ -190,10 +194,10 @@ class RateBook:
         habits.chunk_s += FOLLOW * (audio_s - habits.chunk_s)
         predicted_s = max(self.rtf(worker_id, level, jobs) * audio_s, 1e-6)
         habits.ratios.add(min(LATEST, took_s / predicted_s))
-        took_s = min(took_s, LATE * predicted_s)
-        seen_rtf = took_s / audio_s
-        prices.crowding = _follow_price(prices.crowding, seen_rtf / max(pace.rtf, 1e-6), jobs)
-        pace.rtf += _weight(jobs) * (seen_rtf / (1 + prices.crowding * (jobs - 1)) - pace.rtf)
+        if took_s <= LATE * predicted_s and not _labours(pace.rtf, pace.rtf_then):
+            prices.crowding = _follow_price(prices.crowding, took_s / audio_s / max(pace.rtf, 1e-6), jobs)
+        alone = min(took_s, LATE * predicted_s) / audio_s / (1 + prices.crowding * (jobs - 1))
+        pace.rtf = _follow(pace.rtf, alone, pace.rtf_then, jobs)
 
     def saw_lag(self, engine: EngineName, level: str, lag_s: float) -> None:
         """A run that had its worker for itself fell behind its first sound by so much at most."""
@@ -257,6 +261,14 @@ def _follow_price(price: float, relative: float, jobs: float) -> float:
     return min(CROWDING_LIMIT, max(0.0, price + FOLLOW * error * others / (1 + others * others)))
 
 
-def _weight(jobs: float) -> float:
-    """How much a sample says of the speed alone."""
-    return FOLLOW / jobs
+def _labours(pace: float, then: float) -> bool:
+    """True for a worker much slower than at its warm-up: what it takes says nothing of the price of sharing, which all of its engine's
+    workers would be charged."""
+    return pace > LABOURS * then
+
+
+def _follow(pace: float, seen: float, then: float, jobs: float) -> float:
+    """One step of a worker's pace towards a sample; with many jobs it says little of the speed alone. Who laboured and does not any more
+    is believed at once: few ask it meanwhile, so it could not show it otherwise."""
+    weight = RECOVERY if _labours(pace, then) and seen < pace / LABOURS else FOLLOW / jobs
+    return pace + weight * (seen - pace)

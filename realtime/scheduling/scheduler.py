@@ -87,11 +87,10 @@ class Scheduler:
 
     def worker_ready(self, card: WorkerCard, now: float) -> None:
         """A worker (new, or replaced under the same id) takes jobs from now on. Known and still there: its card is replaced."""
-        known = self._desk.fleet.get(card.id)
-        if known is not None:
+        if (known := self._desk.fleet.get(card.id)) is not None:
             known.card = card
             return
-        self._desk.fleet.add(card)
+        self._desk.welcome(card)
         for stream in self._desk.streams.values():  # rare, and only those that wait are touched
             self._room.arm(stream, now)
             for job in [job for job in stream.active.values() if job.state is JobState.ORPHANED]:
@@ -116,6 +115,7 @@ class Scheduler:
     def worker_answers(self, worker_id: WorkerId) -> None:
         """A worker that was silent answers again."""
         self._desk.fleet.answers(worker_id)
+        self._desk.look_at_races()
 
     # streams
 

@@ -5,6 +5,8 @@ Questions only, about the desk's records; `racing.py` decides when one is asked.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from realtime.scheduling.desk import Desk
 from realtime.scheduling.fleet import Worker
 from realtime.scheduling.handover import keeps_up, start_at
@@ -41,11 +43,17 @@ class Successors:
         return has_chance and self._desk.fleet.pick(run.engine, exclude=(run.worker_id,)) is not None
 
     def twin(self, job: JobRecord, engine: EngineName, now: float) -> Worker | None:
-        """Another worker of an engine that races, worth trying."""
-        if not self._desk.is_open_to(job, engine):
+        """Another worker of an engine that races, worth trying; also of one that races for its second chance."""
+        failed_on = job.second_chance.get(engine)
+        if failed_on is None and not self._desk.is_open_to(job, engine):
             return None
-        twin = self._desk.fleet.pick(engine, exclude={run.worker_id for run in job.runs}, is_rescue=True)
+        busy = {run.worker_id for run in job.runs}
+        twin = self._desk.fleet.pick(engine, exclude=busy | {failed_on} if failed_on else busy, is_rescue=True)
         return twin if twin is not None and self.is_worth_trying(twin, now) else None
+
+    def once_more(self, job: JobRecord) -> Iterator[Worker]:
+        """Of each engine that failed once at the segment and does not race, a worker above suspicion, other than the one it failed on."""
+        yield from self._second_choices(job)
 
     @staticmethod
     def is_worth_trying(twin: Worker, now: float) -> bool:

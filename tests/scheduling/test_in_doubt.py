@@ -136,3 +136,23 @@ def test_good_sound_of_a_challenger_that_failed_is_heard_and_the_next_engine_goe
 
 def test_a_leader_that_is_back_in_time_is_preferred_to_it(bench, broken_off) -> None:  # type: ignore[no-untyped-def]
     assert [a.engine for a in bench.sound(broken_off, "first", 3.0) if isinstance(a, act.Settle)] == ["first"]
+
+
+def test_a_worker_that_comes_during_a_race_is_asked_at_once(bench, speaking) -> None:  # type: ignore[no-untyped-def]
+    speaking(("second", "second-0", 0.05))
+    bench.advance(1.08)
+    assert asked(bench) == ["second-0"]
+    bench.worker("third", "third-0", first=0.05)
+    bench.plan()
+    assert asked(bench) == ["second-0", "third-0"]
+
+
+def test_a_complete_challenger_is_heard_as_soon_as_its_leader_dies(bench, speaking) -> None:  # type: ignore[no-untyped-def]
+    job = speaking(("second", "second-0", 0.05), ("third", "third-0", 0.01))
+    bench.advance(1.05)
+    assert asked(bench) == ["second-0", "third-0"]
+    bench.scheduler.progressed(job, "third", 0.1, bench.now)
+    bench.scheduler.finished(job, "third", 0.1, bench.now)
+    bench.plan()
+    bench.scheduler.failed(job, "first", Reason.WORKER_LOST, bench.now)
+    assert [a.engine for a in bench.plan() if isinstance(a, act.Settle)] == ["third"]

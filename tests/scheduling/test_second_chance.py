@@ -47,6 +47,15 @@ def test_nor_the_same_worker(bench, after_failure) -> None:  # type: ignore[no-u
     assert tries(bench, after_failure(0.25, Reason.GARBAGE, workers=1)) == []
 
 
+def test_but_the_one_that_has_replaced_it_is(bench, after_failure) -> None:  # type: ignore[no-untyped-def]
+    failed_on = after_failure(0.25, Reason.GARBAGE, workers=1)
+    bench.plan()
+    bench.scheduler.worker_lost(failed_on, bench.now)
+    bench.worker("second", failed_on, first=0.05)
+    found = [a for a in bench.advance(0.4) if isinstance(a, act.HandOver)]
+    assert failed_on in {a.worker_id for a in found}
+
+
 def test_nor_an_engine_that_cannot_speak_the_text(bench, after_failure) -> None:  # type: ignore[no-untyped-def]
     assert tries(bench, after_failure(0.25, Reason.UNSPEAKABLE)) == []
 
