@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections import deque
 
+import numpy as np
+
 from realtime.audio.codecs import EncodedFrame, make_encoder
 from realtime.audio.splice import EDGE_MS
 from realtime.pipeline.attempt import Voicing
@@ -109,10 +111,13 @@ class Emitter:
             self._fill(room)
         return self._queue.popleft() if self._queue else None
 
-    def finish(self) -> None:
-        """No run will follow: queue what the encoder still holds."""
+    def finish(self, least_ms: int = 0) -> None:
+        """No run will follow: queue what the encoder still holds. Where there was no sound at all, `least_ms` of silence."""
         if not self._is_finished:
             self._is_finished = True
+            if least_ms and not self.sent_samples:
+                self.sent_samples = self.rate * least_ms // 1000
+                self._queue_frames(self._encoder.encode(np.zeros(self.sent_samples, np.float32)), "")
             engine = next(reversed(self.samples_by_engine), "")
             self._queue_frames(self._encoder.flush(), engine)
 

@@ -11,7 +11,7 @@ from realtime.types import Budget, Emotion, Priority, UtteranceId
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """How an utterance wants to be spoken."""
+    """How an utterance wants to be spoken. `is_never_silent`: text of which nothing can be spoken is a moment of silence, not no sound."""
 
     voice: str | None = None
     language: str | None = None
@@ -23,6 +23,7 @@ class Request:
     seed: int = 0
     has_cache: bool = True
     has_words: bool = True
+    is_never_silent: bool = False
     api_key: str = ""
 
 

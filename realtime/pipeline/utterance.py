@@ -39,6 +39,8 @@ MAX_QUANTUM_S = 0.5
 QUANTUM_SHARE = 0.25
 # Streams that wait for room wake at multiples of this, many at once: a process that goes to sleep and wakes pays for it.
 WAKE_EVERY_S = 0.02
+# Silence instead of no sound at all, where that is asked for (guess: whoever loses a codec's first packet still has some).
+UNSPEAKABLE_MS = 200
 
 Send = Callable[[Output], Awaitable[None]]
 
@@ -219,7 +221,7 @@ class Utterance:
         output = self._emitter.next(0 if self._is_too_soon(now, lead_s) else self._find_room(now, lead_s), lead_s)
         self._balance_input()
         if output is None and self.state is State.ENDING and not self._emitter.runs:
-            self._emitter.finish()
+            self._emitter.finish(UNSPEAKABLE_MS if self.request.is_never_silent and self._segments else 0)
             output = self._emitter.next(0)
             if output is None:
                 self.state = State.DONE

@@ -22,6 +22,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from realtime import metrics
 from realtime.errors import Overloaded, ProtocolViolation, RealtimeError
 from realtime.pipeline.outputs import AudioOut, Output
+from realtime.pipeline.requests import Request
 from realtime.pipeline.utterance import Utterance
 from realtime.server.frames import message_writer
 from realtime.server.gateway import Gateway
@@ -51,6 +52,7 @@ class Terms:
     `identify` gives the key's id from the first message, where none came with the request. `budget` holds for every utterance, for
     dialects whose `open` can't say one. `input_timeout_s` is how long an utterance may wait for text before that is an error;
     `patience_s` how long it waits for a place in a full service before that is one, for clients that would not ask again.
+    `is_never_silent` is for clients to whom an utterance without sound is an error.
     """
 
     api_key: str = ""
@@ -58,6 +60,7 @@ class Terms:
     budget: Budget | None = None
     input_timeout_s: float | None = None
     patience_s: float = 0.0
+    is_never_silent: bool = False
 
 
 class Connection:
@@ -151,7 +154,7 @@ class Connection:
             event = replace(event, priority=self._gateway.back.priorities[event.budget.profile or self._gateway.back.default_profile])
         check_format(self._gateway, event.format)
         try:
-            utterance = self._gateway.open(to_request(event, budget, self._api_key), event.format)
+            utterance = self._gateway.open(self._request(event, budget), event.format)
         except Overloaded:
             if not self._terms.patience_s:
                 raise
@@ -192,7 +195,7 @@ class Connection:
 
     def _try_to_open(self, event: wire.Open, budget: Budget, is_last: bool) -> Utterance | None:
         try:
-            return self._gateway.open(to_request(event, budget, self._api_key), event.format)
+            return self._gateway.open(self._request(event, budget), event.format)
         except Overloaded:
             if is_last:
                 raise
@@ -219,6 +222,9 @@ class Connection:
                 utterance.cancel()
             case _:
                 raise ProtocolViolation(f"{type(event).__name__} is not for the service")
+
+    def _request(self, event: wire.Open, budget: Budget) -> Request:
+        return to_request(event, budget, self._api_key, is_never_silent=self._terms.is_never_silent)
 
     def _profile(self, name: str | None) -> Budget:
         return self._gateway.back.profiles[name or self._gateway.back.default_profile]

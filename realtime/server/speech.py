@@ -39,6 +39,8 @@ STATUS = {
 }
 RATE_LIMITED = ("rate_limited", "too_many_streams")
 FIELDS = {"text", "voice", "speaker_id", "speed", "format", "sample_rate", "language", "emotion"}
+# Nobody waits at a file that was asked for: as much as an hour of sound goes out as fast as it is made and read.
+MAX_LEAD_MS = 3_600_000
 # What `format` may say besides a codec's own name.
 ALIASES = {"pcm": Codec.PCM_S16LE, "ulaw": Codec.MULAW, "ogg": Codec.OGG_OPUS}
 
@@ -141,13 +143,16 @@ def _parse(body: dict[str, Any], gateway: Gateway, key_id: str) -> tuple[SpeechR
         if value is not None and not isinstance(value, str):
             raise BadOption(f"`{name}` must be a string")
     emotion = Emotion(body["emotion"]) if body.get("emotion") else None
-    request = SpeechRequest(voice, body.get("language"), float(speed), emotion, Priority.NORMAL, _budget(gateway), api_key=key_id)
+    request = SpeechRequest(
+        voice, body.get("language"), float(speed), emotion, Priority.NORMAL, _budget(gateway), is_never_silent=True, api_key=key_id
+    )
     return request, _parse_format(body, gateway)
 
 
 def _budget(gateway: Gateway) -> Budget:
     """As patient as a batch until it begins; but a stream over HTTP may be played as it comes, so nobody is made to wait within it."""
-    return replace(gateway.back.profiles["batch"], start_buffer_ms=gateway.back.profiles["browser"].start_buffer_ms)
+    buffer_ms = gateway.back.profiles["browser"].start_buffer_ms
+    return replace(gateway.back.profiles["batch"], start_buffer_ms=buffer_ms, max_lead_ms=MAX_LEAD_MS)
 
 
 def _parse_format(body: dict[str, Any], gateway: Gateway) -> AudioFormat:

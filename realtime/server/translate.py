@@ -22,7 +22,7 @@ Told = (
 """Outputs but sound."""
 
 
-def to_request(event: wire.Open, budget: Budget, api_key: str) -> Request:
+def to_request(event: wire.Open, budget: Budget, api_key: str, *, is_never_silent: bool = False) -> Request:
     """What an `open` asks of the pipeline, under the budget that was settled for it."""
     return Request(
         event.voice,
@@ -34,6 +34,7 @@ def to_request(event: wire.Open, budget: Budget, api_key: str) -> Request:
         seed=event.seed,
         has_cache=event.cache,
         has_words=event.words,
+        is_never_silent=is_never_silent,
         api_key=api_key,
     )
 

@@ -116,3 +116,13 @@ async def test_a_reader_that_leaves_ends_its_speech(serve: Any) -> None:
         with anyio.fail_after(10):
             while running.service.dispatcher.load:
                 await anyio.sleep(0.05)
+
+
+async def test_a_long_text_is_not_kept_to_the_pace_at_which_it_sounds(serve: Any) -> None:
+    text = "很长的一段话，要一次拿走。" * 600
+    async with serve() as running, httpx.AsyncClient(base_url=running.url, timeout=30) as client:
+        with anyio.fail_after(60):
+            whole = await client.post(VOICE + "/stream?output_format=ulaw_8000", json={"text": text})
+            assert len(whole.content) / 8000 > 600, "longer than the lead that a conversation may have"
+            whole = await client.post("/api/tts", json={"text": text, "format": "mulaw", "sample_rate": 8000})
+            assert len(whole.content) / 8000 > 600
