@@ -23,7 +23,7 @@ from realtime.types import AudioFormat, Codec
 
 __all__ = ["CODECS", "SAMPLE_RATES", "CodecRow", "Decoder", "EncodedFrame", "Encoder", "is_supported", "make_decoder", "make_encoder"]
 
-SAMPLE_RATES = (8000, 16000, 22050, 24000, 44100, 48000)
+SAMPLE_RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 Bounds = Callable[[int], tuple[int, int]]
 

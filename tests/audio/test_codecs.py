@@ -205,7 +205,7 @@ def test_the_table_has_a_row_for_every_codec() -> None:
 @pytest.mark.parametrize(
     ("format", "says"),
     [
-        (AudioFormat(Codec.OPUS, 11025), "8000, 16000, 22050, 24000, 44100, 48000"),
+        (AudioFormat(Codec.OPUS, 11025), "8000, 16000, 22050, 24000, 32000, 44100, 48000"),
         (AudioFormat(Codec.MP3, 24000, 500_000), "8000 to 160000"),
         (AudioFormat(Codec.MP3, 8000, 128_000), "8000 to 64000"),
         (AudioFormat(Codec.AAC, 8000, 64_000), "8000 to 48000"),

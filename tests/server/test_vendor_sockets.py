@@ -299,3 +299,10 @@ async def test_on_a_host_with_room_for_one_the_next_turn_waits_for_the_last(serv
     with anyio.fail_after(10):
         while running.service.dispatcher.load:
             await anyio.sleep(0.05)
+
+
+async def test_a_pipeline_at_32_khz_is_served(serve: Any) -> None:
+    async with serve() as running, connect(address(running, "stream-input", output_format="pcm_32000")) as socket:
+        await say(socket, {"text": " "}, {"text": TEXT}, {"text": ""})
+        pieces = [b64decode(message["audio"]) async for message in until_close(socket) if message["audio"]]
+        assert heard(pieces, AudioFormat(Codec.PCM_S16LE, 32000)) == TEXT
