@@ -19,8 +19,8 @@ from realtime.pipeline.segment_run import SegmentRun
 HELD_BY_EAR_S = 0.6
 assert HELD_BY_EAR_S <= MOST_GIVEN_UP_S, "a handover looks no further back"
 # What the listener has first: the other engine's first sound and some jitter, within bounds; the most where nothing is known of it
-# (fallbacks take 0.03 to 0.3 s, players hold 0.1 to 0.5 s). With 0.05 s more or less of jitter: LOG.
-SHORTEST_LEAD_S, LEAST_LEAD_S, JITTER_S = 0.2, 0.4, 0.15
+# (fallbacks take 0.03 to 0.3 s, players hold 0.1 to 0.5 s). What else was tried: LOG.
+SHORTEST_LEAD_S, LEAST_LEAD_S, JITTER_S = 0.25, 0.4, 0.15
 # And while the engine is late: less than any other engine's first sound takes, so that it is asked while the hold is there.
 LATE_LEAD_S = 0.1
 # So much longer than the last wait for sound a wait may be, and never called late before that (guesses). The first chunk tells nothing of
