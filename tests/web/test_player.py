@@ -173,7 +173,6 @@ def test_an_engine_too_slow_for_this_machine_is_marked(service: Any, open_page: 
     assert listener.page.locator(".engines .slow").count() == 1
 
 
-
 def test_opus_is_decoded_to_the_same_timeline(service: Any, open_page: Any) -> None:
     def attempt() -> bool:
         listener = open_page(service.url)
@@ -293,6 +292,17 @@ def test_a_small_screen_has_no_sideways_scrolling_and_every_control_a_name(servi
     )
     assert listener.ask(nameless) == []
     assert listener.ask("getComputedStyle(document.querySelector('.wave i')).animationName") == "none"
+
+
+def test_a_small_screen_has_room_for_what_is_said_of_a_lost_connection(own_service: Any, open_page: Any) -> None:
+    own_service.start()
+    listener = open_page(own_service.url, width=360)
+    own_service.stop()
+    listener.page.wait_for_selector('[data-connection="waiting"]')
+    listener.page.wait_for_selector("#retry", state="visible")
+    edges = "[...document.querySelectorAll('.top > :not([hidden])')].map(e => e.getBoundingClientRect())"
+    assert listener.ask(f"Math.max(...{edges}.map(r => r.right))") <= 360, "no button lies beyond the screen"
+    assert listener.ask("document.querySelector('#connection').offsetHeight") < 60, "two lines at most"
 
 
 def test_a_service_that_wants_a_key_gets_one(own_service: Any, open_page: Any) -> None:
