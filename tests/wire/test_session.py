@@ -286,6 +286,18 @@ class TestLimits:
                 session.send(Audio("a", seq, offset, 480, "e", b""))
         session.send(Audio("a", 1, 480, 480, "e", b""))
 
+    def test_pieces_that_go_out_together_join_each_other_and_those_before(self, session_in: SessionIn) -> None:
+        session = session_in(Role.SERVER, U.SPEAKING)
+        assert session.send_audio([Audio("a", 0, 0, 480, "e", b""), Audio("a", 1, 480, 20, "e", b"")])
+        with pytest.raises(LocalProtocolError, match="due was piece 3 at sample 980"):
+            session.send_audio([Audio("a", 2, 500, 480, "e", b""), Audio("a", 4, 980, 480, "e", b"")])
+
+    @pytest.mark.parametrize("state", UtteranceState)
+    def test_pieces_go_out_together_where_one_may(self, state: UtteranceState, session_in: SessionIn) -> None:
+        session, piece = session_in(Role.SERVER, state), Audio("a", 0, 0, 480, "e", b"")
+        assert session.send_audio([piece]) is ("audio" in SERVER_MAY[state].split())
+        assert session.state_of("a") is state
+
 
 class TestMemory:
     def finish(self, session: Session, utterance: str) -> None:
