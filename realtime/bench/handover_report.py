@@ -35,6 +35,12 @@ SPEECH_ROWS: tuple[Row, ...] = (
     ("words repeated / dropped", "{resume_words_repeated} / {resume_words_dropped}", "0 / 0"),
     ("wrong words with what the service holds", "{resume_words_wrong_by_the_rule}", "0"),
     ("wrong words with all sent but 80 ms", "{resume_words_wrong_by_the_tail} (of {resume_cuts_by_the_tail} changes)", "0"),
+    (
+        "wrong words where both voices had spoken a sentence",
+        "{resume_words_wrong_after_a_sentence} (of {resume_cuts_after_a_sentence} changes)",
+        "0",
+    ),
+    ("wrong words of voices never heard before", "{resume_words_wrong_at_the_first}", "0"),
     ("clicks at the joins / in untouched speech", "{speech_join_clicks} / {untouched_place_clicks}", ""),
     ("time to find the resume point, p50 / p99, ms", "{resume_ms_p50} / {resume_ms_p99}", ""),
 )
