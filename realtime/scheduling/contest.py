@@ -124,7 +124,7 @@ class Contest:
             at = max(not_before, *(overdue[run] for run in alive if run.engine == engine))
             if (twin := self._successors.twin(job, engine, max(now, at))) is not None:
                 yield max(at, start_at(deadline, twin, desk.rates, rules)), twin
-        for worker in self._successors.once_more(job):
+        for worker in self._successors.once_more(job, now):
             yield max(not_before, start_at(deadline, worker, desk.rates, rules)), worker
 
     def _trusted_until(self, run: Run, deadline: float, now: float) -> float:

@@ -14,6 +14,7 @@ from realtime.scheduling.streams import JobRecord, Run
 from realtime.scheduling.waiting import WaitingRoom
 from realtime.types import EngineName, WorkerId
 
+STORM = 0.5  # share of the workers that fell ill lately, from which on nobody is too bad to be asked beside the others (guess)
 FORGIVEN_S = 1.0  # after so long a suspect may be tried in place of a run that is overdue itself (guess: three heartbeats' silence)
 
 
@@ -48,12 +49,20 @@ class Successors:
         if failed_on is None and not self._desk.is_open_to(job, engine):
             return None
         busy = {run.worker_id for run in job.runs}
-        twin = self._desk.fleet.pick(engine, exclude=busy | {failed_on} if failed_on else busy, is_rescue=True)
+        spared = self._spared(failed_on, now) if failed_on else set()
+        twin = self._desk.fleet.pick(engine, exclude=busy | spared, is_rescue=True)
         return twin if twin is not None and self.is_worth_trying(twin, now) else None
 
-    def once_more(self, job: JobRecord) -> Iterator[Worker]:
-        """Of each engine that failed once at the segment and does not race, a worker above suspicion, other than the one it failed on."""
-        yield from self._second_choices(job)
+    def once_more(self, job: JobRecord, now: float) -> Iterator[Worker]:
+        """Of each engine that failed once at the segment and does not race, a worker above suspicion: another than the one it failed on,
+        but in a storm whichever is free, as a stream that has only bad choices loses nothing by it."""
+        for engine, failed_on in self._chances(job):
+            worker = self._desk.fleet.pick(engine, exclude=self._spared(failed_on, now), is_rescue=True)
+            if worker is not None and worker.suspected_at is None:
+                yield worker
+
+    def _spared(self, failed_on: WorkerId, now: float) -> set[WorkerId]:
+        return set() if self._desk.fleet.sickness(now) >= STORM else {failed_on}
 
     @staticmethod
     def is_worth_trying(twin: Worker, now: float) -> bool:
