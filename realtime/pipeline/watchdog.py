@@ -44,10 +44,7 @@ class Watchdog:
         if len(self._waiting) == 1:
             return self._pass_on(is_garbage(chunk.samples)) if len(chunk.samples) >= JUDGED_FROM else []
         together = np.concatenate([waiting.samples for waiting in self._waiting])
-        if len(together) < JUDGED_FROM:
-            return []
-        # a quiet end of speech may hide a burst of noise behind it: each is listened to by itself as well
-        return self._pass_on(is_garbage(together) or next((NOISE for waiting in self._waiting if self._is_noise(waiting.samples)), None))
+        return self._pass_on(self._fault_of(together)) if len(together) >= JUDGED_FROM else []
 
     def finish(self, samples: int) -> list[Chunk]:
         """The engine says that it gave so many samples in all."""
@@ -59,11 +56,13 @@ class Watchdog:
         if len(last) < NOISE_FROM and self._leaps(last):  # a millisecond that can't be judged: the sound ends before it
             self._waiting = [replace(chunk, samples=np.zeros_like(chunk.samples)) for chunk in self._waiting]
             return self._pass_on(None)
-        return self._pass_on(is_garbage(last) or (NOISE if self._is_noise(last) else None))
+        return self._pass_on(self._fault_of(last))
 
-    @staticmethod
-    def _is_noise(samples: Samples) -> bool:
-        return len(samples) >= NOISE_FROM and is_noise(samples)
+    def _fault_of(self, together: Samples) -> str | None:
+        """Of what waits, and of each chunk by itself: a quiet end of speech may hide a burst of noise behind it."""
+        pieces = (together, *(waiting.samples for waiting in self._waiting))
+        is_noisy = any(len(piece) >= NOISE_FROM and is_noise(piece) for piece in pieces)
+        return is_garbage(together) or (NOISE if is_noisy else None)
 
     def _leaps(self, last: Samples) -> bool:
         """Whether a few last samples move further from one to the next than any of the sound before them."""

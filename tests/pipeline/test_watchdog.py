@@ -52,6 +52,14 @@ def test_noise_behind_a_quiet_end_is_not_taken_for_the_mean_of_both() -> None:
     assert (dog.push(Chunk("j", noise(120), RATE, at=294)), dog.fault) == ([], "noise")
 
 
+def test_noise_behind_a_quiet_end_is_found_where_the_sound_ends_before_it_can_be_judged() -> None:
+    dog = Watchdog()
+    assert dog.push(Chunk("j", tone(1600), RATE, at=0))
+    assert dog.push(Chunk("j", 0.02 * tone(319), RATE, at=1600)) == []
+    assert dog.push(Chunk("j", noise(45), RATE, at=1919)) == []
+    assert (dog.finish(1964), dog.fault) == ([], "noise")
+
+
 def test_a_chunk_that_is_missing_condemns_what_follows_it() -> None:
     dog = Watchdog()
     first, _, third = cut(tone(4800), 1600)
