@@ -88,12 +88,17 @@ class Desk:
                 self.timers.put(job.spec.id, AT_ONCE)
 
     def is_open_to(self, job: JobRecord, engine: EngineName) -> bool:
-        """True when the engine may be given the job: it has workers, its breaker is closed or it is the last resort."""
+        """True when the engine may be given the job: it has workers, and is in service for the job's chain."""
         if engine in job.barred or not self.fleet.has(engine):
             return False
         if job.lost.get(engine, 0) >= self.settings.handover.most_lost_runs:
             return False
-        return self.breaker(engine).is_closed or engine == job.stream.spec.chain[-1]
+        return self.is_in_service(engine, job.stream.spec.chain)
+
+    def is_in_service(self, engine: EngineName, chain: tuple[EngineName, ...]) -> bool:
+        """Its breaker is closed; or it is the last resort of the chain, the last engine with a worker that answers: a doubtful voice is
+        better than none."""
+        return self.breaker(engine).is_closed or engine == next((e for e in reversed(chain) if self.fleet.answers_for(e)), chain[-1])
 
     def jobs_on(self, run: Run) -> int:
         """How many jobs share the run's worker, itself included."""

@@ -121,6 +121,11 @@ class Fleet:
         """True when at least one worker of the engine is ready."""
         return self._slots.get(engine, 0) > 0
 
+    def answers_for(self, engine: EngineName) -> bool:
+        """True when the engine has a worker that is not silent: those that are come last."""
+        worker = self.any_of(engine)
+        return worker is not None and not worker.is_silent
+
     def engines(self) -> tuple[EngineName, ...]:
         """Engines that have had a worker."""
         return tuple(self._slots)

@@ -289,7 +289,7 @@ class Scheduler:
 
     def _load(self, spec: StreamSpec, now: float) -> Load:
         desk = self._desk
-        usable = [e for e in spec.chain if desk.fleet.has(e) and (desk.breaker(e).is_closed or e == spec.chain[-1])]
+        usable = [e for e in spec.chain if desk.fleet.has(e) and desk.is_in_service(e, spec.chain)]
         if not self.settings.first_word_from_fallback:
             usable = usable[:1]
         elif len(usable) > 2 and not self.settings.begins_on_last_resort:

@@ -21,6 +21,10 @@ PACING_SLACK_S = 0.5
 PLENTY_S = 0.3
 """With so much sound in hand the next handover can be prepared (guess: a first chunk, the margins, and what is held back)."""
 
+MOST_UNSENT_S, LOOK_AGAIN_S = 120.0, 0.5
+"""A reader who may be given an hour ahead but takes nothing leaves it all with us: with so much ready (11 MB) no more is made, and looked
+again how much is left (guesses)."""
+
 HELD_BACK_S = 0.1
 """Of a segment that is still growing the emitter keeps a tail back for a join (80 ms), the resampler some more: not to be counted on."""
 
@@ -252,6 +256,15 @@ class Stream:
             ahead_s += to_come_s + (0.0 if is_head else safe_s)
             is_head = False
         return self.playout.due_at(ahead_s + more_s)
+
+    def wanted_at(self, deadline: float, now: float) -> float:
+        """When the next segment, due by `deadline`, should be begun at the soonest: where the listener has all the lead they may have, or
+        does not take what is there."""
+        budget = self.spec.budget
+        soonest = deadline - budget.max_lead_ms / 1000
+        if not self.playout.has_started():
+            soonest -= budget.first_audio_ms / 1000  # the first word is due by then and wanted at once
+        return max(soonest, now + LOOK_AGAIN_S) if self.unsent_s > MOST_UNSENT_S else soonest
 
     def credit(self, job: JobRecord, audio_s: float) -> None:
         """So much more sound of the job may go out. Only the first active job's can: the others' counts when their turn comes."""

@@ -84,9 +84,9 @@ class Successors:
 
     def _chances(self, job: JobRecord) -> list[tuple[EngineName, WorkerId]]:
         """Engines that failed once at the job and may be asked once more, each with the worker it failed on."""
-        desk, busy, last = self._desk, {run.engine for run in job.runs}, job.stream.spec.chain[-1]
+        desk, busy, chain = self._desk, {run.engine for run in job.runs}, job.stream.spec.chain
         chances = job.second_chance.items()
-        return [(engine, on) for engine, on in chances if engine not in busy and (desk.breaker(engine).is_closed or engine == last)]
+        return [(engine, on) for engine, on in chances if engine not in busy and desk.is_in_service(engine, chain)]
 
     def _untried(self, job: JobRecord, engine: EngineName, is_overdue: bool) -> Worker | None:
         """A free worker of the first engine after `engine` in the chain that may have the job; for one that is overdue, or will be late,

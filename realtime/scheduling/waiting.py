@@ -78,13 +78,10 @@ class WaitingRoom:
         desk, deadline = self._desk, job.stream.deadline_of(job)
         if self._is_over(job, deadline, now):
             return
-        budget = job.stream.spec.budget
-        lead_limit_s = budget.max_lead_ms / 1000
-        if not job.stream.playout.has_started():
-            lead_limit_s += budget.first_audio_ms / 1000  # the first word is due by then and wanted at once
-        if job.state is JobState.WAITING and deadline - now > lead_limit_s:
+        wanted_at = job.stream.wanted_at(deadline, now)
+        if job.state is JobState.WAITING and wanted_at > now:
             self.leave(job)
-            desk.timers.put(job.spec.id, max(deadline - lead_limit_s, now + TICK_S))
+            desk.timers.put(job.spec.id, max(wanted_at, now + TICK_S))
             return
         engines, is_first = self._engines_for(job, now), True
         for engine in set(job.stream.spec.chain).difference(engines):
