@@ -45,7 +45,7 @@ from realtime.server.routes import routes
 from realtime.text.segmenter import DEFAULT_SCHEDULE, SegmenterOptions, Stage
 from realtime.text.speakable import warm_up
 from realtime.types import AudioFormat, EngineName
-from realtime.workers.interface import PoolEvent, Reload, WorkerLost, WorkerReady, WorkerSpec, WorkerState, WorkerStatus
+from realtime.workers.interface import LevelRate, PoolEvent, Reload, WorkerLost, WorkerReady, WorkerSpec, WorkerState, WorkerStatus
 from realtime.workers.mischief import Mischief
 from realtime.workers.pool import Pool
 
@@ -184,12 +184,18 @@ def worker_row(worker: WorkerStatus) -> dict[str, Any]:
         "pid": worker.pid,
         "jobs": len(worker.jobs),
         "job_ids": list(worker.jobs),
-        "rates": {level: {"rtf": rate.rtf, "first_chunk_s": rate.first_chunk_s} for level, rate in worker.rates.items()},
+        "rates": {level: rate_row(rate) for level, rate in worker.rates.items()},
         "rss_mb": round(worker.rss_mb, 1),
         "load_s": round(worker.load_s, 2),
         "restarts": worker.restarts,
         "last_error": worker.last_error,
     }
+
+
+def rate_row(rate: LevelRate) -> dict[str, float]:
+    """One level's rate as `/v1/workers` shows it; `lag_s` is absent where the warm-up heard no second chunk to measure it by."""
+    row = {"rtf": rate.rtf, "first_chunk_s": rate.first_chunk_s}
+    return row if rate.lag_s is None else row | {"lag_s": rate.lag_s}
 
 
 def reload_row(answer: Reload) -> dict[str, Any]:

@@ -104,7 +104,9 @@ async def test_what_the_service_says_about_itself(tmp_path: Path) -> None:
     async with process(tmp_path) as (_, url), httpx.AsyncClient(base_url=url) as client:
         assert (await client.get("/health")).json()["status"] == "live"
         worker = (await client.get("/v1/workers")).json()["workers"][0]
-        assert (worker["state"], worker["doing"]) == ("ready", "serving") and worker["pid"] > 0 and worker["rates"]["standard"]["rtf"] > 0
+        assert (worker["state"], worker["doing"]) == ("ready", "serving") and worker["pid"] > 0
+        rate = worker["rates"]["standard"]
+        assert rate["rtf"] > 0 and set(rate) == {"rtf", "first_chunk_s", "lag_s"}
         capabilities = (await client.get("/v1/capabilities")).json()
         assert capabilities["engines"][0]["name"] == "beacon" and capabilities["engines"][0]["breaker"] == "closed"
         assert {"ivr", "browser", "chatbot", "batch"} == set(capabilities["budgets"])
