@@ -134,7 +134,7 @@ class Races:
 
     def _orphan(self, job: JobRecord, run: Run, reason: Reason, now: float) -> None:
         """Nobody speaks the segment any more: somebody else goes on behind what there is of `run`."""
-        job.base_s, job.last_engine, job.why = run.base_s + run.audio_s, run.engine, reason
+        job.base_s, job.last_engine, job.why, job.orphaned_at = run.base_s + run.audio_s, run.engine, reason, now
         job.leader = None
         job.move(JobEvent.LEADER_LOST)
         self._rescue(job, run.worker_id, now)

@@ -143,6 +143,7 @@ class JobRecord:
     race_from_s: float = 0.0  # how much there was of the segment when the race began: what came after is held back
     settled_at: float | None = None  # when its last race was
     why: Reason | None = None  # of the loss, of an orphan
+    orphaned_at: float = -inf
 
     def move(self, event: JobEvent) -> None:
         """Change state. Raises `KeyError` for what can't happen: a bug of the scheduler."""

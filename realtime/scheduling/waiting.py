@@ -321,9 +321,10 @@ class WaitingRoom:
         return start_at(deadline, worker, self._desk.rates, self._desk.settings.handover) - self._desk.settings.urgent_s
 
     def _patience_ends(self, job: JobRecord, deadline: float, now: float) -> float:
-        """When the segment will have waited too long: at its deadline if it would be the first sound, a while later in mid-speech."""
+        """When the segment will have waited too long: at its deadline if it would be the first sound, a while later in mid-speech. An
+        orphan's while begins with its loss: where a hung worker kept it long past its deadline, another may be ready in a moment."""
         is_begun = bool(job.stream.active) or job.stream.playout.total_s() > 0
-        return deadline + (self._desk.settings.handover.patience_s if is_begun else 0.0)
+        return max(deadline, job.orphaned_at) + self._desk.settings.handover.patience_s if is_begun else deadline
 
     def _is_over(self, job: JobRecord, deadline: float, now: float) -> bool:
         """Give up on a segment that waited too long, or that no engine may have; True when it was."""

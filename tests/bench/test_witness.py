@@ -60,7 +60,7 @@ def test_when_nobody_is_left_it_tells_who_was_there() -> None:
 
 
 def test_an_error_is_counted_with_what_it_left_unsaid_and_not_as_words_lost() -> None:
-    world = handover_processes._World(MonotonicClock())
+    world = handover_processes._World(MonotonicClock(), lambda done, found: None)
     failed = FailedOut("engine_failed", "nobody is left", True, None, 0, 0.0)
     handover_processes._judge("u1", "nobody said this", Ear(24000, world.clock), failed, world, 0.0)
     assert (world.tally.failed, world.tally.unsaid, world.tally.dropped) == (1, 16, 0)

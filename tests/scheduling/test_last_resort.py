@@ -63,3 +63,28 @@ def test_no_more_is_made_than_a_reader_who_takes_nothing_may_leave_with_us(bench
     assert 120 < made <= 300 - 30, "it stops, with several segments still to make"
     bench.scheduler.sent("s", made, bench.now, unsent_s=0.0)
     assert pick(act.Dispatch, bench.advance(1.0)), "and goes on when the reader does"
+
+
+def test_what_a_hung_worker_kept_past_its_deadline_waits_for_its_replacement(bench, pick) -> None:  # type: ignore[no-untyped-def]
+    only = bench.worker("third")
+    bench.open()
+    job = bench.submit()
+    bench.plan()
+    bench.sound(job, "third", 1.0, sent_s=1.0)
+    bench.scheduler.worker_silent(only, bench.now)
+    assert not pick(act.Fail, bench.advance(10.0))
+    bench.scheduler.worker_lost(only, bench.now)
+    assert not pick(act.Fail, bench.advance(0.3))
+    bench.worker("third", "third-1")
+    assert [handover.worker_id for handover in pick(act.HandOver, bench.advance(0.1))] == ["third-1"]
+
+
+def test_and_is_given_up_when_nobody_comes(bench, pick) -> None:  # type: ignore[no-untyped-def]
+    only = bench.worker("third")
+    bench.open()
+    job = bench.submit()
+    bench.plan()
+    bench.sound(job, "third", 1.0, sent_s=1.0)
+    bench.advance(10.0)
+    bench.scheduler.worker_lost(only, bench.now)
+    assert [fail.job_id for fail in pick(act.Fail, bench.advance(6.0))] == [job]
