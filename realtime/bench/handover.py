@@ -289,6 +289,8 @@ class _World:
         unavoidable = [max(0.0, at - wait.begin) for at, wait in zip(could, waits, strict=True)]
         score.underruns += bool(waits)
         score.unavoidable += any(seconds > LEAST_WAIT_S for seconds in unavoidable)
+        online = [min(weather.online_at(need), wait.end) - wait.begin for need, wait in zip(needs, waits, strict=True)]
+        score.unavoidable_online += any(seconds > LEAST_WAIT_S for seconds in online)
         score.unavoidable_ms += 1000 * sum(unavoidable)
         score.silence_ms += 1000 * sum(wait.end - wait.begin for wait in waits)
 

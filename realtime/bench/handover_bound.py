@@ -12,6 +12,10 @@ any real policy would leave, as it is relaxed in these points:
 
 And it is no bound in these: the weather is taken as it was, though other runs of other listeners would have met their faults on other
 workers at other moments; and the listener begins to hear when they did (one kept waiting longer would have had more in hand).
+
+Beside it the most that a policy without foresight can do (`online_at`): ask every worker of every engine the moment the sound is wanted,
+ask each again whenever `PATIENCE` times what a first sound takes has passed in vain, and as soon as it is back; take what comes first. It
+does not know when a spell ends, only that its workers are back. The relaxations are the same, so asking costs nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from realtime.types import WorkerId
 
 START_BUFFER_S = 0.1  # of the listeners of `bench handover`
 NEVER = float("inf")
+PATIENCE = 1.5  # times what a first sound takes: what the scheduler takes for the p99 before it has seen any (rates.py)
+MOST_ASKED = 1000  # times, of one worker
 
 
 class Trouble(Enum):
@@ -95,12 +101,32 @@ class Weather:
         """When the clairvoyant could have had the sound at the earliest."""
         return min(self._on(worker_id, speed, need) for worker_id, speed in self._speeds.items())
 
+    def online_at(self, need: Need) -> float:
+        """When one without foresight, who asks everybody, could have had it at the earliest."""
+        return min(self._asked(worker_id, speed, need) for worker_id, speed in self._speeds.items())
+
+    def _asked(self, worker_id: WorkerId, speed: Speed, need: Need) -> float:
+        """The same of one worker: asked at once, again and again, and when it is back."""
+        spells, work_s = self._spells_for(worker_id, need), _work_s(speed, need)
+        back = [s.end for s in spells if s.trouble is not Trouble.SLOW and need.since < s.end < NEVER]
+        last = max((s.end for s in spells if s.end < NEVER), default=need.since)
+        again = min(MOST_ASKED, 1 + int(max(0.0, last - need.since) / (PATIENCE * work_s) + 1))
+        asks = (*back, *(need.since + k * PATIENCE * work_s for k in range(again)))
+        return min(_ready_at(spells, at, work_s) for at in asks)
+
     def _on(self, worker_id: WorkerId, speed: Speed, need: Need) -> float:
         """The same on one worker: begun at once, or when some trouble of it is over."""
-        spells = [spell for spell in self._spells[worker_id] if spell.caused_by != need.utterance]
-        work_s = speed.first_s + speed.rtf * min(speed.chunk_s, need.chunk_s)
+        spells, work_s = self._spells_for(worker_id, need), _work_s(speed, need)
         begins = (need.since, *(spell.end for spell in spells if spell.end > need.since))
         return min(_ready_at(spells, begin, work_s) for begin in begins)
+
+    def _spells_for(self, worker_id: WorkerId, need: Need) -> list[Spell]:
+        """What counts: the listener's own runs caused none of it."""
+        return [spell for spell in self._spells[worker_id] if spell.caused_by != need.utterance]
+
+
+def _work_s(speed: Speed, need: Need) -> float:
+    return speed.first_s + speed.rtf * min(speed.chunk_s, need.chunk_s)
 
 
 def _ready_at(spells: list[Spell], begin: float, work_s: float) -> float:

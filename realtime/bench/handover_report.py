@@ -24,6 +24,7 @@ ROWS: tuple[Row, ...] = (
     ("clicks at changes of voice", "{clicks}", "0"),
     ("utterances with silence", "{underruns}", "0"),
     ("of these, avoidable with foresight", "{avoidable}", ""),
+    ("of these, unavoidable without foresight", "{unavoidable_online}", ""),
     ("longest silence, ms", "{silence_ms_max}", "0"),
     ("last fault to next change of voice, p50 / p99, ms", "{reaction_p50_ms} / {reaction_p99_ms}", ""),
 )

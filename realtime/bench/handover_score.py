@@ -24,6 +24,7 @@ class Score:
     switches: int = 0
     unavoidable: int = 0  # utterances with silence that nobody could have avoided
     unavoidable_ms: float = 0.0
+    unavoidable_online: int = 0  # that nobody could have avoided without foresight
     silence_ms: float = 0.0  # all of it
     not_begun: int = 0  # nothing was heard within the budget of the first sound; of those, where nobody could have begun
     not_begun_unavoidable: int = 0
@@ -51,6 +52,7 @@ def report_of(score: Score) -> dict[str, Any]:
         "underruns": score.underruns,
         "unavoidable": score.unavoidable,
         "unavoidable_ms": round(score.unavoidable_ms, 1),
+        "unavoidable_online": score.unavoidable_online,
         "not_begun": score.not_begun,
         "not_begun_unavoidable": score.not_begun_unavoidable,
         "avoidable": score.underruns - score.unavoidable,

@@ -39,6 +39,30 @@ def test_the_soonest_sound_of_a_worker_with_troubles(spells: list[tuple[Trouble,
     assert weather(*spells).first_sound_at(Need("me", 10.0, 1.0)) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("spells", "expected"),
+    [
+        ([], 10.2),
+        ([(Trouble.DEAD, 10.1, 10.5)], 10.7),  # it is known when it is back
+        ([(Trouble.FROZEN, 9.0, 10.5)], 10.7),
+        ([(Trouble.SLOW, 9.0, 10.35)], 10.8),  # asked at 10.0 and 10.3: slow; the one of 10.6 is as soon as the first
+        ([(Trouble.SLOW, 9.0, 10.25)], 10.5),  # a clairvoyant asks at 10.25 and has it at 10.45
+        ([(Trouble.DEAD, 9.0, NEVER)], NEVER),
+    ],
+)
+def test_one_without_foresight_asks_again_when_it_took_too_long_or_the_worker_is_back(
+    spells: list[tuple[Trouble, float, float]], expected: float
+) -> None:
+    need, sky = Need("me", 10.0, 1.0), weather(*spells)
+    assert sky.online_at(need) == pytest.approx(expected)
+    assert sky.first_sound_at(need) <= sky.online_at(need)
+
+
+def test_one_without_foresight_has_the_best_of_all_workers_too() -> None:
+    both = Weather({"w": SPEED, "quick": Speed(0.01, 0.1, 0.2)})
+    assert both.online_at(Need("me", 10.0, 1.0)) == pytest.approx(10.03)
+
+
 def test_troubles_that_the_listener_s_own_runs_caused_do_not_count() -> None:
     assert weather((Trouble.DEAD, 9.0, NEVER), caused_by="me").first_sound_at(Need("me", 10.0, 1.0)) == pytest.approx(10.2)
 
