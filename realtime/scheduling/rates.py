@@ -10,7 +10,7 @@ Cost: every query is a few dictionary look-ups; a sample of the first-chunk quan
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from realtime.scheduling.cards import WorkerCard
@@ -95,10 +95,13 @@ class RateBook:
         self._engines: dict[WorkerId, EngineName] = {}
         self._lags: dict[tuple[EngineName, str], Quantile] = {}
         self._habits: dict[EngineName, _Habits] = {}
+        self._odd: dict[EngineName, set[WorkerId]] = {}  # workers whose last sample was far off, or that labour
+        self._counts: Counter[EngineName] = Counter()
         self.segment_s = SEGMENT_S
 
     def add(self, card: WorkerCard) -> None:
         """Take over what a worker measured at warm-up."""
+        self._counts[card.engine] += card.id not in self._engines
         self._engines[card.id] = card.engine
         for level, rate in card.rates.items():
             self._paces[card.id, level] = _Pace(rate.rtf, rate.first_chunk_s, rate.rtf, rate.first_chunk_s, rate.lag_s)
@@ -109,7 +112,8 @@ class RateBook:
 
     def remove(self, card: WorkerCard) -> None:
         """Forget a worker; what is known of its engine stays."""
-        self._engines.pop(card.id, None)
+        self._counts[card.engine] -= self._engines.pop(card.id, None) is not None
+        self._odd.get(card.engine, set()).discard(card.id)
         for level in card.rates:
             self._paces.pop((card.id, level), None)
 
@@ -180,9 +184,11 @@ class RateBook:
         predicted_s = max(self.first_chunk_s(worker_id, level, jobs), 1e-6)
         habits.firsts.add(min(took_s, LATEST * predicted_s))
         habits.first_ratios.add(min(LATEST, took_s / predicted_s))
-        if took_s <= LATE * predicted_s and not _labours(pace.first_chunk_s, pace.first_chunk_then_s):
+        is_odd = took_s > LATE * predicted_s or _labours(pace.first_chunk_s, pace.first_chunk_then_s)
+        took_s = min(took_s, LATE * predicted_s)
+        if self._tells_price(engine, worker_id, is_odd):
             prices.queueing = _follow_price(prices.queueing, took_s / max(pace.first_chunk_s, 1e-6), jobs)
-        alone_s = min(took_s, LATE * predicted_s) / (1 + prices.queueing * (jobs - 1))
+        alone_s = took_s / (1 + prices.queueing * (jobs - 1))
         pace.first_chunk_s = _follow(pace.first_chunk_s, alone_s, pace.first_chunk_then_s, jobs)
 
     def saw_chunk(self, worker_id: WorkerId, level: str, jobs: float, audio_s: float, took_s: float) -> None:
@@ -194,9 +200,11 @@ class RateBook:
         habits.chunk_s += FOLLOW * (audio_s - habits.chunk_s)
         predicted_s = max(self.rtf(worker_id, level, jobs) * audio_s, 1e-6)
         habits.ratios.add(min(LATEST, took_s / predicted_s))
-        if took_s <= LATE * predicted_s and not _labours(pace.rtf, pace.rtf_then):
+        is_odd = took_s > LATE * predicted_s or _labours(pace.rtf, pace.rtf_then)
+        took_s = min(took_s, LATE * predicted_s)
+        if self._tells_price(engine, worker_id, is_odd):
             prices.crowding = _follow_price(prices.crowding, took_s / audio_s / max(pace.rtf, 1e-6), jobs)
-        alone = min(took_s, LATE * predicted_s) / audio_s / (1 + prices.crowding * (jobs - 1))
+        alone = took_s / audio_s / (1 + prices.crowding * (jobs - 1))
         pace.rtf = _follow(pace.rtf, alone, pace.rtf_then, jobs)
 
     def saw_lag(self, engine: EngineName, level: str, lag_s: float) -> None:
@@ -234,6 +242,13 @@ class RateBook:
         """Seconds of sound per second that the worker yields at that level with so many jobs."""
         return jobs / max(self.whole_rtf(card.id, level, jobs), 1e-6)
 
+    def _tells_price(self, engine: EngineName, worker_id: WorkerId, is_odd: bool) -> bool:
+        """True for a sample that says what sharing costs. An odd one may be a sick worker's, and all would be charged for it: it counts
+        where most of the engine's workers are as odd, so that it must be the price."""
+        odd = self._odd.setdefault(engine, set())
+        (odd.add if is_odd else odd.discard)(worker_id)
+        return not is_odd or 2 * len(odd) > self._counts[engine]
+
     def _pace(self, worker_id: WorkerId, level: str) -> _Pace:
         """Of a worker that is gone (a run of it may still be judged): as fast as speech."""
         return self._paces.get((worker_id, level)) or _Pace(1.0, 1.0)
@@ -262,8 +277,7 @@ def _follow_price(price: float, relative: float, jobs: float) -> float:
 
 
 def _labours(pace: float, then: float) -> bool:
-    """True for a worker much slower than at its warm-up: what it takes says nothing of the price of sharing, which all of its engine's
-    workers would be charged."""
+    """True for a worker much slower than at its warm-up."""
     return pace > LABOURS * then
 
 

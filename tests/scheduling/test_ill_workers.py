@@ -43,3 +43,12 @@ def test_once_well_again_it_is_soon_believed(book: RateBook) -> None:
         book.saw_chunk("ill", "l", 1, 1.0, 0.1)
     card = WorkerCard("ill", "e", 8, {"l": LevelRate(0.1, 0.05, 0.2)})
     assert book.slowed(card, "l") < 1.5
+
+
+def test_what_all_take_is_expected_of_all_however_far_off_it_was(book: RateBook) -> None:
+    for _ in range(60):
+        for name in ("ill", "well"):
+            book.saw_first_chunk(name, "l", 4, 0.2, 0.4)  # eight times as long as alone, three times what was thought
+            book.saw_chunk(name, "l", 4, 1.0, 0.5)
+    assert book.first_chunk_s("well", "l", 4) == pytest.approx(0.4, rel=0.15)
+    assert book.rtf("well", "l", 4) == pytest.approx(0.5, rel=0.15)
