@@ -12,7 +12,6 @@ import asyncio
 import json
 import random
 import time
-import urllib.request
 from typing import Any
 
 import msgpack
@@ -20,6 +19,7 @@ import numpy as np
 from rich.console import Console
 from websockets.asyncio.client import ClientConnection, connect
 
+from realtime.bench.line import series
 from realtime.bench.processes import service
 from realtime.config import redis_url_from_environment
 from realtime.errors import BadOption
@@ -111,7 +111,7 @@ async def _first_audio_ms(socket: ClientConnection, text: str) -> float:
 
 def _wait_written(port: int, texts: int) -> None:
     until = time.monotonic() + WRITTEN_S
-    while _metric(port, 'realtime_shared_cache_writes_total{end="written"}') < texts:
+    while series(port).get('realtime_shared_cache_writes_total{end="written"}', 0.0) < texts:
         if time.monotonic() > until:
             raise BadOption("the Redis does not take what is written to it; the service's log says why")
         time.sleep(0.05)
@@ -119,12 +119,7 @@ def _wait_written(port: int, texts: int) -> None:
 
 def _redis_figures(port: int) -> dict[str, float]:
     """How many of the hits came in time, and the mean time of a look-up in the gateway."""
-    asked = _metric(port, "realtime_shared_cache_seconds_count")
-    in_time = _metric(port, 'realtime_shared_cache_look_ups_total{answer="hit"}')
-    return {"redis_hits": in_time, "redis_look_up_mean_ms": 1000 * _metric(port, "realtime_shared_cache_seconds_sum") / max(1.0, asked)}
-
-
-def _metric(port: int, name: str) -> float:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        lines = answer.read().decode().splitlines()
-    return next((float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == name), 0.0)
+    found = series(port)
+    asked, took_s = (found.get(f"realtime_shared_cache_seconds_{what}", 0.0) for what in ("count", "sum"))
+    in_time = found.get('realtime_shared_cache_look_ups_total{answer="hit"}', 0.0)
+    return {"redis_hits": in_time, "redis_look_up_mean_ms": 1000 * took_s / max(1.0, asked)}

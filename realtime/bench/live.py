@@ -18,27 +18,14 @@ import msgpack
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-from websockets.asyncio.client import connect
 
-from realtime.bench.processes import service
+from realtime.bench.line import Playback, greeted, send
+from realtime.bench.processes import service, two_engines
 
 # The jobs of a worker take turns, and beginning one holds up the others: it makes `_per_worker` seconds of sound per second in all.
 MAIN_RTF, MAIN_FIRST_S, SPARE_RTF, SPARE_FIRST_S, CAPACITY = 0.25, 0.15, 0.05, 0.03, 4
-CONFIG = """
-chain = ["beacon", "spare"]
-[server]
-web_player = false
-[cache]
-max_mb = 0
-[log]
-level = "ERROR"
-[engines.beacon]
-workers = {workers}
-options = {{ rate_factor = {main_rtf}, first_chunk_ms = {main_first_ms}, capacity = {capacity} }}
-[engines.spare]
-factory = "beacon"
-options = {{ name = "spare", rate_factor = {spare_rtf}, first_chunk_ms = {spare_first_ms}, capacity = {capacity} }}
-"""
+SPARE = f'options = {{ name = "spare", rate_factor = {SPARE_RTF}, first_chunk_ms = {1000 * SPARE_FIRST_S}, capacity = {CAPACITY} }}'
+MAIN = f"options = {{ rate_factor = {MAIN_RTF}, first_chunk_ms = {1000 * MAIN_FIRST_S}, capacity = {CAPACITY} }}"
 KINDS = {"ivr": 0.4, "chatbot": 0.4, "batch": 0.2}
 PRIORITIES = {"ivr": "interactive", "chatbot": "interactive", "batch": "batch"}
 FIRST_AUDIO_MS = {"ivr": 800, "chatbot": 1200, "batch": 60_000}
@@ -85,14 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Measure and print."""
     console = Console(stderr=True)
-    config = CONFIG.format(
-        workers=options.workers,
-        main_rtf=MAIN_RTF,
-        main_first_ms=1000 * MAIN_FIRST_S,
-        spare_rtf=SPARE_RTF,
-        spare_first_ms=1000 * SPARE_FIRST_S,
-        capacity=CAPACITY,
-    )
+    config = two_engines(f"workers = {options.workers}\n{MAIN}", SPARE)
     rows = []
     for load in (float(word) for word in options.loads.split(",")):
         with console.status(f"load {load:g}x: starting"), service(config) as (port, _):
@@ -160,24 +140,21 @@ def _text(dice: random.Random) -> str:
 
 
 async def _listen(port: int, outcome: Outcome, text: str) -> None:
-    subprotocols: Any = ["realtime.v1.msgpack"]
+    playback = Playback(START_BUFFER_MS[outcome.kind] / 1000)
     try:
-        async with asyncio.timeout(120), connect(f"ws://127.0.0.1:{port}/v1/stream", subprotocols=subprotocols, compression=None) as socket:
-            await socket.recv()
+        async with asyncio.timeout(120), greeted(port) as socket:
             asked = time.monotonic()
             wishes = {"voice": "beacon-a", "budget": {"profile": outcome.kind}, "priority": PRIORITIES[outcome.kind]}
-            await socket.send(msgpack.packb({"type": "open", "utterance": "u", **wishes}))
-            await socket.send(msgpack.packb({"type": "text", "utterance": "u", "text": text}))
-            await socket.send(msgpack.packb({"type": "end", "utterance": "u"}))
-            plays_until = None
+            await send(socket, type="open", utterance="u", **wishes)
+            await send(socket, type="text", utterance="u", text=text)
+            await send(socket, type="end", utterance="u")
             async for raw in socket:
                 message, now = msgpack.unpackb(raw), time.monotonic()
                 if message["type"] == "audio":
-                    if plays_until is None:
+                    if not playback.has_begun:
                         outcome.first_audio_ms = (now - asked) * 1000
-                        plays_until = now + START_BUFFER_MS[outcome.kind] / 1000
-                    outcome.worst_gap_ms = max(outcome.worst_gap_ms, (now - plays_until) * 1000)
-                    plays_until = max(plays_until, now) + message["samples"] / 24000
+                    playback.hear(message["samples"] / 24000, now)
+                    outcome.worst_gap_ms = playback.worst_s * 1000
                 elif message["type"] == "switch":
                     outcome.switches += 1
                 elif message["type"] == "opened":

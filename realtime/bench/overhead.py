@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import psutil
 from rich.console import Console
-from rich.table import Table
 
+from realtime.bench.figures import table
 from realtime.bench.load import LoadSpec
 from realtime.bench.processes import free_port, running, service
 from realtime.engines.beacon.voices import PITCH_S
@@ -69,7 +69,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             if turn == options.rounds - 1:
                 growth_kb = _growth(url, pid, options.growth_utterances)
     result = _summary(options, ours, bare, growth_kb)
-    console.print(_table(result))
+    title = f"{result['streams']} paced streams of {result['seconds']:g} s on {result['cores']} cores, load generator included"
+    console.print(table(title, result))
     return result
 
 
@@ -98,15 +99,6 @@ def _summary(options: argparse.Namespace, ours: list[dict[str, Any]], bare: list
         "failed": len(failed),
         **({"first_failure": failed[0]} if failed else {}),
     }
-
-
-def _table(result: dict[str, Any]) -> Table:
-    table = Table(title=f"{result['streams']} paced streams of {result['seconds']:g} s on {result['cores']} cores, load generator included")
-    table.add_column("figure")
-    table.add_column("value", justify="right")
-    for name, value in result.items():
-        table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
-    return table
 
 
 def _text(seconds: float, seed: int) -> str:

@@ -13,6 +13,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 START_S = 60.0
+TWO_ENGINES = """
+chain = ["beacon", "spare"]
+[server]
+web_player = false
+[cache]
+max_mb = {cache_mb}
+[log]
+level = "ERROR"
+[engines.beacon]
+{main}
+[engines.spare]
+factory = "beacon"
+{spare}
+"""
+
+
+def two_engines(main: str, spare: str, cache_mb: int = 0) -> str:
+    """Settings of a service that speaks with `beacon` and falls back on another test engine, `spare`; lines of TOML for each."""
+    return TWO_ENGINES.format(main=main, spare=spare, cache_mb=cache_mb)
 
 
 @contextmanager

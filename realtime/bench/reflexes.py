@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import http.client
 import json
 import os
 import random
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,28 +24,17 @@ import msgpack
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 
-from realtime.bench.processes import service
+from realtime.bench.figures import table
+from realtime.bench.line import Playback, ask, greeted, send, series
+from realtime.bench.processes import service, two_engines
 
 RTF, FIRST_MS, CHUNK_MS = 0.1, 60.0, 100.0
-CONFIG = f"""
-chain = ["beacon", "spare"]
-[server]
-web_player = false
-[cache]
-max_mb = 0
-[log]
-level = "ERROR"
-[engines.beacon]
-workers = 2
-options = {{ rate_factor = {RTF}, first_chunk_ms = {FIRST_MS}, chunk_ms = {CHUNK_MS}, capacity = 16 }}
-[engines.spare]
-factory = "beacon"
-workers = 2
-options = {{ name = "spare", rate_factor = 0.05, first_chunk_ms = 30.0, chunk_ms = {CHUNK_MS}, capacity = 16 }}
-"""
+CONFIG = two_engines(
+    f"workers = 2\noptions = {{ rate_factor = {RTF}, first_chunk_ms = {FIRST_MS}, chunk_ms = {CHUNK_MS}, capacity = 16 }}",
+    f'workers = 2\noptions = {{ name = "spare", rate_factor = 0.05, first_chunk_ms = 30.0, chunk_ms = {CHUNK_MS}, capacity = 16 }}',
+)
 START_BUFFER_S = 0.1
 LOOK_S = 0.002  # between two looks at the workers
 ORPHANED_S = 0.1  # in which a worker makes several chunks
@@ -91,10 +80,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     with service(CONFIG) as (port, _):
         asyncio.run(_measure(port, options, found, console))
     result = _report(options, found)
-    table = Table("figure", "value", "aim", title=f"{options.streams} listeners at once")
-    for name, value in result.items():
-        table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value), AIMS.get(name, ""))
-    console.print(table)
+    console.print(table(f"{options.streams} listeners at once", result, AIMS))
     return result
 
 
@@ -138,21 +124,18 @@ async def _measure(port: int, options: argparse.Namespace, found: _Found, consol
 async def _cancel(port: int, dice: random.Random, found: _Found, is_alone: bool) -> None:
     """Speak, cancel after a random time, and see what still comes."""
     before = await asyncio.to_thread(_orphans, port)
-    async with _connected(port) as socket:
-        await _ask(socket, _text(dice), max_lead_ms=8000)
+    async with greeted(port) as socket:
+        await _speak(socket, _text(dice), max_lead_ms=8000)
         async for raw in socket:
             if msgpack.unpackb(raw)["type"] == "audio":
                 break
-        until = time.monotonic() + dice.uniform(0.0, 0.6)
-        try:
-            async with asyncio.timeout_at(asyncio.get_running_loop().time() + until - time.monotonic()):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(dice.uniform(0.0, 0.6)):
                 async for _ in socket:
                     pass
-        except TimeoutError:
-            pass
         jobs = sum(row["jobs"] for row in await asyncio.to_thread(_workers, port))
         asked = last = time.monotonic()
-        await socket.send(msgpack.packb({"type": "cancel", "utterance": "u"}))
+        await send(socket, type="cancel", utterance="u")
         async with asyncio.timeout(PATIENCE_S):
             async for raw in socket:
                 kind = msgpack.unpackb(raw)["type"]
@@ -168,13 +151,14 @@ async def _cancel(port: int, dice: random.Random, found: _Found, is_alone: bool)
 
 def _kill(port: int, dice: random.Random, found: _Found) -> None:
     """Kill a busy worker of the main engine, when all serve."""
-    _seconds_until(port, lambda rows: _serving(rows) == 2 and any(row["jobs"] for row in rows if row["engine"] == "beacon"))
-    victim = dice.choice([row for row in _workers(port) if row["engine"] == "beacon" and row["jobs"]] or _main(_workers(port)))
+    _wait_until(port, lambda rows: _serving(rows) == 2 and any(row["jobs"] for row in _main(rows)))
+    main = _main(_workers(port))
+    victim = dice.choice([row for row in main if row["jobs"]] or main)
     killed = time.monotonic()
     os.kill(victim["pid"], signal.SIGKILL)
-    _seconds_until(port, lambda rows: all(row["id"] != victim["id"] or row["state"] != "ready" for row in rows))
+    _wait_until(port, lambda rows: all(row["id"] != victim["id"] or row["state"] != "ready" for row in rows))
     found.detected.append((time.monotonic() - killed) * 1000)
-    _seconds_until(port, lambda rows: _serving(rows) == 2)
+    _wait_until(port, lambda rows: _serving(rows) == 2)
     found.replaced.append((time.monotonic() - killed) * 1000)
 
 
@@ -190,15 +174,13 @@ async def _listen_on(port: int, dice: random.Random, found: _Found) -> None:
 
 
 async def _listen(port: int, text: str, found: _Found) -> None:
-    worst_s, plays_until = 0.0, None
-    async with asyncio.timeout(3 * CHARACTERS), _connected(port) as socket:
-        await _ask(socket, text, max_lead_ms=2000)
+    playback = Playback(START_BUFFER_S)
+    async with asyncio.timeout(3 * CHARACTERS), greeted(port) as socket:
+        await _speak(socket, text, max_lead_ms=2000)
         async for raw in socket:
             message, now = msgpack.unpackb(raw), time.monotonic()
             if message["type"] == "audio":
-                plays_until = now + START_BUFFER_S if plays_until is None else plays_until
-                worst_s = max(worst_s, now - plays_until)
-                plays_until = max(plays_until, now) + message["samples"] / 24000
+                playback.hear(message["samples"] / 24000, now)
             elif message["type"] == "switch":
                 found.switches += 1
             elif message["type"] == "error":
@@ -206,20 +188,14 @@ async def _listen(port: int, text: str, found: _Found) -> None:
                 break
             elif message["type"] == "done":
                 break
-    found.waits.append(worst_s * 1000)
+    found.waits.append(playback.worst_s * 1000)
 
 
-def _connected(port: int) -> connect:
-    subprotocols: Any = ["realtime.v1.msgpack"]
-    return connect(f"ws://127.0.0.1:{port}/v1/stream", subprotocols=subprotocols, compression=None)
-
-
-async def _ask(socket: ClientConnection, text: str, max_lead_ms: int) -> None:
-    await socket.recv()
-    wishes = {"voice": "beacon-a", "words": False, "budget": {"profile": "chatbot", "max_lead_ms": max_lead_ms}}
-    await socket.send(msgpack.packb({"type": "open", "utterance": "u", **wishes}))
-    await socket.send(msgpack.packb({"type": "text", "utterance": "u", "text": text}))
-    await socket.send(msgpack.packb({"type": "end", "utterance": "u"}))
+async def _speak(socket: ClientConnection, text: str, max_lead_ms: int) -> None:
+    budget = {"profile": "chatbot", "max_lead_ms": max_lead_ms}
+    await send(socket, type="open", utterance="u", voice="beacon-a", words=False, budget=budget)
+    await send(socket, type="text", utterance="u", text=text)
+    await send(socket, type="end", utterance="u")
 
 
 def _text(dice: random.Random) -> str:
@@ -235,30 +211,19 @@ def _serving(workers: Workers) -> int:
 
 
 def _workers(port: int) -> Workers:
-    workers: Workers = json.loads(_page(port, "/v1/workers"))["workers"]
+    workers: Workers = json.loads(ask(port, "/v1/workers"))["workers"]
     return workers
 
 
 def _orphans(port: int) -> int:
     """Chunks made for nobody since the service began."""
-    name = "realtime_orphan_chunks_total{"
-    return sum(round(float(line.split()[-1])) for line in _page(port, "/metrics").decode().splitlines() if line.startswith(name))
+    return sum(round(value) for name, value in series(port).items() if name.startswith("realtime_orphan_chunks_total{"))
 
 
-def _page(port: int, path: str) -> bytes:
-    line = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
-    try:
-        line.request("GET", path)
-        return line.getresponse().read()
-    finally:
-        line.close()
-
-
-def _seconds_until(port: int, is_so: Callable[[Workers], bool]) -> float:
+def _wait_until(port: int, is_so: Callable[[Workers], bool]) -> None:
     """Look until it is so. Raises `TimeoutError` after `PATIENCE_S`."""
     begun = time.monotonic()
     while not is_so(_workers(port)):
         if time.monotonic() - begun > PATIENCE_S:
             raise TimeoutError("the workers did not come to what was waited for")
         time.sleep(LOOK_S)
-    return time.monotonic() - begun

@@ -24,31 +24,21 @@ import numpy as np
 import psutil
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from realtime.bench.figures import table
 from realtime.bench.handover import compare
 from realtime.bench.intact import random_text
-from realtime.bench.processes import service
+from realtime.bench.line import ask, greeted, send, series
+from realtime.bench.processes import service, two_engines
 from realtime.engines.beacon.decoder import listen
 
-CONFIG = """
-chain = ["beacon", "spare"]
-[server]
-web_player = false
-[cache]
-max_mb = 4
-[log]
-level = "ERROR"
-[engines.beacon]
-workers = 2
-options = { rate_factor = 0.05, first_chunk_ms = 30.0, capacity = 16 }
-[engines.spare]
-factory = "beacon"
-workers = 2
-options = { name = "spare", rate_factor = 0.05, first_chunk_ms = 20.0, capacity = 16 }
-"""
+CONFIG = two_engines(
+    "workers = 2\noptions = { rate_factor = 0.05, first_chunk_ms = 30.0, capacity = 16 }",
+    'workers = 2\noptions = { name = "spare", rate_factor = 0.05, first_chunk_ms = 20.0, capacity = 16 }',
+    cache_mb=4,
+)
 RATE = 24000
 LOOK_S = 1.0  # between two looks at memory and descriptors
 WARM_S = 20.0  # of visits before the first look: libraries load when they are first used
@@ -101,10 +91,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     with service(CONFIG, "--allow-faults") as (port, pid):
         left = asyncio.run(_soak(_Place(port, found), psutil.Process(pid), options, console))
     result = _report(options, found) | left
-    table = Table("figure", "value", title=f"{options.minutes:g} minutes, {options.visitors} visitors at once")
-    for name, value in result.items():
-        table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
-    console.print(table)
+    console.print(table(f"{options.minutes:g} minutes, {options.visitors} visitors at once", result))
     return result
 
 
@@ -131,7 +118,7 @@ async def _soak(place: _Place, gateway: psutil.Process, options: argparse.Namesp
     dice, seconds = random.Random(options.seed), options.minutes * 60
     descriptors = gateway.num_fds()
     if options.faults_per_minute:
-        await _post(place, "/v1/faults", {"random": {"seed": options.seed, "per_minute": options.faults_per_minute}})
+        await _fault(place, {"seed": options.seed, "per_minute": options.faults_per_minute})
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[found]}"))
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("visitors come and go", total=seconds, found="")
@@ -144,30 +131,29 @@ async def _soak(place: _Place, gateway: psutil.Process, options: argparse.Namesp
                     place.found.looks.append((now, gateway.memory_info().rss, gateway.num_fds()))
                 bar.update(task, completed=now - begun, found=f"{place.found.visits.total()} visits, {len(place.found.broken)} broken")
                 await asyncio.sleep(LOOK_S)
-    await _post(place, "/v1/faults", {"random": {"seed": 0, "per_minute": 0}})
+    await _fault(place, {"seed": 0, "per_minute": 0})
     return await _left(place, gateway, descriptors)
+
+
+async def _fault(place: _Place, chance: dict[str, Any]) -> None:
+    await asyncio.to_thread(ask, place.port, "/v1/faults", {"random": chance})
 
 
 async def _left(place: _Place, gateway: psutil.Process, descriptors: int) -> dict[str, Any]:
     """What was not given back within `LEAVE_S`. Workers that are being started again hold descriptors until they serve."""
     until = time.monotonic() + LEAVE_S
     while True:
-        workers = json.loads(await _get(place, "/v1/workers"))["workers"]
-        gauges = _gauges(await _get(place, "/metrics"))
+        workers = json.loads(await asyncio.to_thread(ask, place.port, "/v1/workers"))["workers"]
+        gauges = await asyncio.to_thread(series, place.port)
         left = {
-            "left_connections": gauges["realtime_connections"],
-            "left_utterances": gauges["realtime_utterances"],
+            "left_connections": round(gauges["realtime_connections"]),
+            "left_utterances": round(gauges["realtime_utterances"]),
             "left_jobs": sum(row["jobs"] for row in workers),
             "left_descriptors": gateway.num_fds() - descriptors,
         }
         if not any(left.values()) or time.monotonic() > until:
             return left
         await asyncio.sleep(0.2)
-
-
-def _gauges(page: bytes) -> dict[str, int]:
-    rows = (line.split() for line in page.decode().splitlines() if not line.startswith("#"))
-    return {name: round(float(value)) for name, value in rows if name in ("realtime_connections", "realtime_utterances")}
 
 
 async def _visitor(place: _Place, dice: random.Random, ends: float) -> None:
@@ -186,12 +172,12 @@ async def _visitor(place: _Place, dice: random.Random, ends: float) -> None:
 async def _listen(place: _Place, dice: random.Random) -> None:
     """Give text in pieces, take everything, and read it back."""
     text, pieces, ending = random_text(dice), [], ""
-    async with _connected(place) as socket:
+    async with greeted(place.port) as socket:
         await _open(socket, dice)
         for at in range(0, len(text), 7):
-            await _send(socket, type="text", utterance="u", text=text[at : at + 7])
+            await send(socket, type="text", utterance="u", text=text[at : at + 7])
             await asyncio.sleep(dice.uniform(0.0, 0.02))
-        await _send(socket, type="end", utterance="u")
+        await send(socket, type="end", utterance="u")
         async for message in _messages(socket, place):
             ending = message["type"]
             if ending == "audio":
@@ -205,36 +191,36 @@ async def _listen(place: _Place, dice: random.Random) -> None:
 
 async def _cancel(place: _Place, dice: random.Random) -> None:
     """Think better of it."""
-    async with _connected(place) as socket:
+    async with greeted(place.port) as socket:
         await _open(socket, dice)
-        await _send(socket, type="text", utterance="u", text=random_text(dice))
+        await send(socket, type="text", utterance="u", text=random_text(dice))
         await asyncio.sleep(dice.uniform(0.0, 0.5))
-        await _send(socket, type="cancel", utterance="u")
+        await send(socket, type="cancel", utterance="u")
         async for _ in _messages(socket, place):
             pass
 
 
 async def _vanish(place: _Place, dice: random.Random) -> None:
     """Be cut off."""
-    async with _connected(place) as socket:
+    async with greeted(place.port) as socket:
         await _open(socket, dice)
-        await _send(socket, type="text", utterance="u", text=random_text(dice))
+        await send(socket, type="text", utterance="u", text=random_text(dice))
         await asyncio.sleep(dice.uniform(0.0, 0.5))
         socket.transport.abort()
 
 
 async def _dawdle(place: _Place, dice: random.Random) -> None:
     """Read nothing for a while."""
-    async with _connected(place) as socket:
+    async with greeted(place.port) as socket:
         await _open(socket, dice)
-        await _send(socket, type="text", utterance="u", text=random_text(dice) * 10)
-        await _send(socket, type="end", utterance="u")
+        await send(socket, type="text", utterance="u", text=random_text(dice) * 10)
+        await send(socket, type="end", utterance="u")
         await asyncio.sleep(dice.uniform(0.5, 3.0))
 
 
 async def _babble(place: _Place, dice: random.Random) -> None:
     """Send what is no message; each is answered, and the line stays up."""
-    async with _connected(place) as socket:
+    async with greeted(place.port) as socket:
         for _ in range(3):
             await socket.send(msgpack.packb(dice.choice(NONSENSE)))
             assert msgpack.unpackb(await socket.recv())["type"] == "error", "nonsense was not refused"
@@ -250,35 +236,15 @@ async def _fetch(place: _Place, dice: random.Random) -> None:
             ("/v1/text-to-speech/any/stream", {"text": text}),
         )
     )
-    assert await _post(place, path, body), f"{path} sent no sound"
+    assert await asyncio.to_thread(ask, place.port, path, body), f"{path} sent no sound"
 
 
 VISITS: dict[str, Visit] = {"listen": _listen, "cancel": _cancel, "vanish": _vanish, "dawdle": _dawdle, "babble": _babble, "fetch": _fetch}
 
 
-class _connected:
-    """A socket that was greeted."""
-
-    def __init__(self, place: _Place) -> None:
-        subprotocols: Any = ["realtime.v1.msgpack"]
-        self._line = connect(f"ws://127.0.0.1:{place.port}/v1/stream", subprotocols=subprotocols, compression=None)
-
-    async def __aenter__(self) -> ClientConnection:
-        socket = await self._line.__aenter__()
-        await socket.recv()
-        return socket
-
-    async def __aexit__(self, *reason: Any) -> None:
-        await self._line.__aexit__(*reason)
-
-
 async def _open(socket: ClientConnection, dice: random.Random) -> None:
     budget = {"profile": dice.choice(("chatbot", "browser", "batch")), "max_lead_ms": 60_000}
-    await _send(socket, type="open", utterance="u", voice="beacon-a", words=False, budget=budget, cache=dice.random() < 0.5)
-
-
-async def _send(socket: ClientConnection, **message: Any) -> None:
-    await socket.send(msgpack.packb(message))
+    await send(socket, type="open", utterance="u", voice="beacon-a", words=False, budget=budget, cache=dice.random() < 0.5)
 
 
 async def _messages(socket: ClientConnection, place: _Place) -> Any:
@@ -293,24 +259,3 @@ async def _messages(socket: ClientConnection, place: _Place) -> Any:
             place.found.ends[message["type"]] += 1
             return
     raise ConnectionError("the line was closed before the utterance ended")
-
-
-async def _get(place: _Place, path: str) -> bytes:
-    return await asyncio.to_thread(_request, place.port, "GET", path, None)
-
-
-async def _post(place: _Place, path: str, body: dict[str, Any]) -> bytes:
-    return await asyncio.to_thread(_request, place.port, "POST", path, body)
-
-
-def _request(port: int, method: str, path: str, body: dict[str, Any] | None) -> bytes:
-    line = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
-    try:
-        line.request(method, path, None if body is None else json.dumps(body), {"content-type": "application/json"})
-        answer = line.getresponse()
-        content = answer.read()
-        if answer.status >= 400:
-            raise http.client.HTTPException(f"{path}: {answer.status} {content[:200]!r}")
-        return content
-    finally:
-        line.close()

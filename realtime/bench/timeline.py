@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import time
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 import msgpack
 from websockets.asyncio.client import connect
 
+from realtime.bench.line import ask
 from realtime.bench.processes import service
 
 CONFIG = """
@@ -81,7 +80,7 @@ async def _listen(port: int, fault: str, at_s: float) -> Trace:
                 trace.frames.append((now - began, message["offset"] / 24000, message["samples"] / 24000, message["engine"]))
                 if not trace.fault_s and message["offset"] / 24000 >= at_s:
                     trace.fault_s = now - began
-                    await asyncio.to_thread(_inject, port, fault)
+                    await asyncio.to_thread(ask, port, "/v1/faults", {"kind": fault, "engine": "beacon", "value": 6000})
             elif message["type"] == "switch":
                 trace.switches.append((now - began, message["sample_offset"] / 24000, message["reason"]))
             elif message["type"] == "done":
@@ -89,11 +88,6 @@ async def _listen(port: int, fault: str, at_s: float) -> Trace:
             elif message["type"] == "error":
                 raise RuntimeError(message["message"])
     return trace
-
-
-def _inject(port: int, fault: str) -> None:
-    body = json.dumps({"kind": fault, "engine": "beacon", "value": 6000}).encode()
-    urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/v1/faults", body), timeout=5).close()
 
 
 def lead_curve(trace: Trace) -> list[tuple[float, float]]:
