@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from math import exp, log
+
+from cachetools import LRUCache
 
 # Deviation of the logarithm: engines' natural rates lie within 0.7 to 1.45 of each other; one voice's pace from sentence to sentence
 # within 7 % (measured on espeak voices, LOG "Alignment by ear").
@@ -32,13 +33,11 @@ class TempoBook:
     """Tempi by speaking voice, planning voice and language; those of `MOST_PAIRS`."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[Pair, tuple[float, int]] = OrderedDict()
+        self._known: LRUCache[Pair, tuple[float, int]] = LRUCache(MOST_PAIRS)
 
     def tempo(self, voice: str, planner: str, language: str) -> Tempo:
         """What to expect of `voice` when `planner` made the plan."""
         pair = voice, planner, language
-        if pair in self._known:
-            self._known.move_to_end(pair)
         mean, count = self._known.get(pair, (0.0, 0))
         return Tempo(exp(mean), max(KNOWN, UNKNOWN / (1 + count)), pair)
 
@@ -49,6 +48,3 @@ class TempoBook:
         mean, count = self._known.get(tempo.pair, (0.0, 0))
         weight = max(LEARNING, 1 / (count + 1))
         self._known[tempo.pair] = (mean + weight * (log(planned_s / spoken_s) - mean), count + 1)
-        self._known.move_to_end(tempo.pair)
-        if len(self._known) > MOST_PAIRS:
-            self._known.popitem(last=False)

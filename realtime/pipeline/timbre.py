@@ -6,11 +6,11 @@ voice that has spoken before brings them along, and both are blended by how much
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from cachetools import LRUCache
 
 from realtime.audio.features import Matrix, mfcc
 
@@ -78,23 +78,18 @@ class TimbreBook:
     """Timbres by voice, language and bandwidth: a telephone's sound has another mean than the studio's."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[Key, Timbre] = OrderedDict()
+        self._known: LRUCache[Key, Timbre] = LRUCache(MOST_VOICES)
 
     def __len__(self) -> int:
         return len(self._known)
 
     def timbre(self, key: Key) -> Timbre:
         """What is known of a voice, which may be nothing."""
-        if key in self._known:
-            self._known.move_to_end(key)
         return self._known.get(key, NOBODYS)
 
     def learn(self, key: Key, mels: Matrix) -> None:
         """Log-mel rows of what a voice said; too few, or rows that are no numbers, teach nothing."""
         if len(mels) < 2 * LEAST_ROWS or not np.isfinite(mels).all():
             return
-        timbre = self._known.get(key, NOBODYS).blended(Timbre.of(mfcc(mels, count=CEPSTRA)))
+        timbre = self.timbre(key).blended(Timbre.of(mfcc(mels, count=CEPSTRA)))
         self._known[key] = timbre.counted(min(timbre.frames, MOST_FRAMES))
-        self._known.move_to_end(key)
-        if len(self._known) > MOST_VOICES:
-            self._known.popitem(last=False)
