@@ -39,7 +39,8 @@ STATUS = {
 }
 RATE_LIMITED = ("rate_limited", "too_many_streams")
 FIELDS = {"text", "voice", "speaker_id", "speed", "format", "sample_rate", "language", "emotion"}
-# Nobody waits at a file that was asked for: as much as an hour of sound goes out as fast as it is made and read.
+# Nobody waits at a file that was asked for: as much as an hour of sound goes out as fast as it is made and read, what is beyond only as
+# fast as it sounds.
 MAX_LEAD_MS = 3_600_000
 # What `format` may say besides a codec's own name.
 ALIASES = {"pcm": Codec.PCM_S16LE, "ulaw": Codec.MULAW, "ogg": Codec.OGG_OPUS}

@@ -31,8 +31,6 @@ INPUT_TIMEOUT_S, MAX_INPUT_TIMEOUT_S = 20.0, 180.0
 # These clients send no playout marks and take sound as fast as it is made (as from the originals), so its lead has no bound but the
 # reader's own pace.
 MAX_LEAD_MS = 600_000
-# Over HTTP the text has a bound of its own, so its sound may have a larger one: beyond it a response goes on only as fast as it sounds.
-MAX_WHOLE_LEAD_MS = 3_600_000
 # A conversation's next turn begins while the sound of an interrupted one is still being made: these clients have no word for "stop". On
 # a host with room for one stream the turn then waits. LiveKit gives up after 10 s without sound.
 PATIENCE_S = 8.0
@@ -54,11 +52,6 @@ def socket_routes(gateway: Gateway, keeper: Gatekeeper) -> list[BaseRoute]:
 def vendor_budget(gateway: Gateway) -> Budget:
     """The budget of utterances whose protocol can't name one: a conversation's, with nothing held back."""
     return replace(gateway.back.profiles["chatbot"], max_lead_ms=MAX_LEAD_MS)
-
-
-def whole_text_budget(gateway: Gateway) -> Budget:
-    """The same for a text that came at once over HTTP: who asked for an hour of speech waits for the whole file."""
-    return replace(vendor_budget(gateway), max_lead_ms=MAX_WHOLE_LEAD_MS)
 
 
 def voice_ids(gateway: Gateway) -> frozenset[str]:

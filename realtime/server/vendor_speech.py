@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -19,9 +20,9 @@ from realtime.pipeline import outputs as out
 from realtime.server.auth import Gatekeeper
 from realtime.server.gateway import Gateway
 from realtime.server.offers import check_format
-from realtime.server.speech import Form, SpeechResponse
+from realtime.server.speech import MAX_LEAD_MS, Form, SpeechResponse
 from realtime.server.translate import to_events, to_request
-from realtime.server.vendor_sockets import voice_ids, whole_text_budget
+from realtime.server.vendor_sockets import vendor_budget, voice_ids
 from realtime.wire import events as wire
 from realtime.wire.dialects import elevenlabs_http, openai_speech
 from realtime.wire.dialects.elevenlabs_http import ElevenLabsSpeech, Timestamps
@@ -93,7 +94,8 @@ class _Endpoint:
         if len(text) > limit:
             raise BadText(f"the text has {len(text)} characters, the limit is {limit}")
         check_format(self._gateway, first.format)
-        request = to_request(first, whole_text_budget(self._gateway), key_id, is_never_silent=True)
+        budget = replace(vendor_budget(self._gateway), max_lead_ms=MAX_LEAD_MS)
+        request = to_request(first, budget, key_id, is_never_silent=True)
         utterance = self._gateway.open(request, first.format)
         return SpeechResponse(
             self._gateway,
