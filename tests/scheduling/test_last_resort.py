@@ -65,12 +65,18 @@ def test_no_more_is_made_than_a_reader_who_takes_nothing_may_leave_with_us(bench
     assert pick(act.Dispatch, bench.advance(1.0)), "and goes on when the reader does"
 
 
-def test_what_a_hung_worker_kept_past_its_deadline_waits_for_its_replacement(bench, pick) -> None:  # type: ignore[no-untyped-def]
-    only = bench.worker("third")
+def speaking(bench) -> tuple[str, str]:  # type: ignore[no-untyped-def]
+    """The only worker there is, and the segment of which it gave a second."""
+    worker = bench.worker("third")
     bench.open()
     job = bench.submit()
     bench.plan()
     bench.sound(job, "third", 1.0, sent_s=1.0)
+    return worker, job
+
+
+def test_what_a_hung_worker_kept_past_its_deadline_waits_for_its_replacement(bench, pick) -> None:  # type: ignore[no-untyped-def]
+    only, _ = speaking(bench)
     bench.scheduler.worker_silent(only, bench.now)
     assert not pick(act.Fail, bench.advance(10.0))
     bench.scheduler.worker_lost(only, bench.now)
@@ -80,11 +86,7 @@ def test_what_a_hung_worker_kept_past_its_deadline_waits_for_its_replacement(ben
 
 
 def test_and_is_given_up_when_nobody_comes(bench, pick) -> None:  # type: ignore[no-untyped-def]
-    only = bench.worker("third")
-    bench.open()
-    job = bench.submit()
-    bench.plan()
-    bench.sound(job, "third", 1.0, sent_s=1.0)
+    only, job = speaking(bench)
     bench.advance(10.0)
     bench.scheduler.worker_lost(only, bench.now)
     assert [fail.job_id for fail in pick(act.Fail, bench.advance(6.0))] == [job]
